@@ -1,0 +1,1 @@
+"""Byte layouts: the only place that shifts and masks."""
