@@ -84,7 +84,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def flush(self, done: Done) -> Outcome:
-        """Everything acknowledged so far reaches stable storage. Result 0. An error is told to every later flush too."""
+        """Everything acknowledged so far reaches stable storage. Result 0. An error is told to later flushes too."""
 
     @abc.abstractmethod
     def discard(self, offset: int, length: int, done: Done) -> Outcome:
@@ -96,7 +96,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def map(self, offset: int, length: int, done: Done) -> Outcome:
-        """Extents that cover offset..offset+length from its start, ascending (at most 64: less than the range is fine)."""
+        """Extents from offset on, ascending, gapless, at most 64, not beyond offset+length (less is fine)."""
 
     @abc.abstractmethod
     def refresh_size(self) -> int:
