@@ -44,6 +44,48 @@ class Function(IntEnum):
     TASK_REASSIGN = 8
 
 
+class ManagementResponse(IntEnum):
+    """How a task management function ended, with iSCSI's numbers (RFC 7143 11.6.1)."""
+
+    FUNCTION_COMPLETE = 0
+    TASK_DOES_NOT_EXIST = 1
+    LUN_DOES_NOT_EXIST = 2
+    TASK_STILL_ALLEGIANT = 3
+    TASK_REASSIGN_NOT_SUPPORTED = 4
+    FUNCTION_NOT_SUPPORTED = 5
+    FUNCTION_AUTHORIZATION_FAILED = 6
+    FUNCTION_REJECTED = 255
+
+
+NO_LUN = -1
+"""The number of a LUN field in an addressing method that no unit of ours can have."""
+
+
+def lun_number(field: int) -> int:
+    """The number that an 8-byte LUN field (as an integer) names, or NO_LUN.  Source: SAM-5 4.7."""
+    if not field:
+        return 0
+    first = field >> 48
+    method = first >> 14
+    if not field & 0xFFFFFFFFFFFF:
+        if method == 0b00:  # peripheral device addressing; only bus 0 is ours
+            return first if first < 256 else NO_LUN
+        if method == 0b01:  # flat space addressing
+            return first & 0x3FFF
+    if field >> 56 == 0xD2 and not field & 0xFFFFFFFF:  # extended flat space addressing, 24 bits
+        return field >> 32 & 0xFFFFFF
+    return NO_LUN
+
+
+def lun_field(number: int) -> int:
+    """The 8-byte LUN field (as an integer) of a LUN number: peripheral below 256, flat below 16384, else extended flat."""
+    if number < 256:
+        return number << 48
+    if number < 1 << 14:
+        return (0x4000 | number) << 48
+    return 0xD2 << 56 | number << 32
+
+
 @dataclass(frozen=True)
 class Nexus:
     """An I_T nexus. Unit attentions, reservations and registrations belong to one. The TCMU ring tells none: it uses ANY.
@@ -90,6 +132,13 @@ class Response:
 
 GOOD = Response()
 """The one Response of every command that succeeded and returns no data. Never changed."""
+
+ABORTED = Response(Status.TASK_ABORTED)
+"""How a task ends that task management took away without a word to its initiator (compare with `is`).
+
+The front frees what it holds for the command and sends nothing. Where the TAS bit asks for an answer to the nexus
+whose task another one aborted, the unit gives a different Response with status TASK ABORTED, which is sent.
+"""
 
 Done = Callable[["Command", Response], None]
 
