@@ -133,7 +133,7 @@ class Layout:
         self._struct.pack_into(buffer, offset, *self._merge(values))
 
     def usage(self) -> bytes:
-        """The CDB usage data of SPC-4 6.35.3: a set bit for every bit that is evaluated; byte 0 is the operation code."""
+        """CDB usage data (SPC-4 6.35.3): a one for every bit that is evaluated; byte 0 is the operation code."""
         mask = bytearray(self.size_bytes)
         for field in self.fields.values():
             bits = field.mask << field.low if isinstance(field, Bits) else (1 << (8 * field.size_bytes)) - 1
@@ -178,7 +178,8 @@ class Layout:
             shift = 8 * field.offset
             if isinstance(field, Bits):
                 if field.high >= 8 * field.size_bytes or field.low > field.high:
-                    raise ValueError(f"{self.name}.{field.name}: bits {field.high}..{field.low} of {field.size_bytes} bytes")
+                    wrong = f"bits {field.high}..{field.low} of {field.size_bytes} bytes"
+                    raise ValueError(f"{self.name}.{field.name}: {wrong}")
                 raw = (field.mask << field.low).to_bytes(field.size_bytes, self._byte_order)  # type: ignore[arg-type]
                 bits = int.from_bytes(raw, "little") << shift
             else:
