@@ -1,0 +1,1 @@
+"""What people write: backing URIs, sizes, names, addresses, settings. Everything here raises ConfigError sentences."""

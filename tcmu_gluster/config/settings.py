@@ -1,0 +1,201 @@
+"""Settings of the daemon and the command: defaults < the settings file < TCMU_GLUSTER_* variables < flags.
+
+The fields of Settings are the table: name, type, default and help of every setting live there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import ConfigError
+from .addresses import Portal, parse_portal
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same module under its name before Python took it in
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+NAME = "tcmu-gluster"
+PREFIX = "TCMU_GLUSTER_"
+LINUX_SCSI_TIMER_SECONDS = 30
+LONGEST_FILE_BYTES = 1 << 20
+
+_UNSET = Path()  # replaced by default_paths()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the daemon runs with. Paths that are None by default are filled in by default_paths()."""
+
+    state_file: Path = field(default=_UNSET, metadata={"help": "where the configuration of disks and targets is kept"})
+    control_socket: Path = field(default=_UNSET, metadata={"help": "the Unix socket that the command talks to"})
+    lio: str = field(
+        default="auto", metadata={"help": "serve the kernel's TCMU devices: auto (where LIO is), on or off"}
+    )
+    portals: tuple[Portal, ...] = field(
+        default=(Portal("0.0.0.0"),), metadata={"help": "portals of new engine targets, separated by commas"}
+    )
+    dbus: str = field(default="auto", metadata={"help": "show in plain targetcli through D-Bus: auto, on or off"})
+    metrics: Optional[Portal] = field(
+        default=None, metadata={"help": "address:port of the metrics page; empty for none"}
+    )
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    gluster_ping_timeout_seconds: int = field(
+        default=10, metadata={"help": "network.ping-timeout that the volumes should have"}
+    )
+    command_limit_seconds: int = field(
+        default=15, metadata={"help": "after this long a command is answered BUSY or aborted"}
+    )
+    lio_cmd_time_out_seconds: int = field(
+        default=25, metadata={"help": "cmd_time_out of the TCMU devices that are made"}
+    )
+    retry_seconds: int = field(default=5, metadata={"help": "how often a volume that is not there yet is tried again"})
+    drain_seconds: int = field(default=20, metadata={"help": "how long a stop waits for commands in flight"})
+    configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
+
+    def __post_init__(self) -> None:
+        for name in ("lio", "dbus"):
+            if getattr(self, name) not in ("auto", "on", "off"):
+                raise ConfigError(f"{name} is auto, on or off, not {getattr(self, name)!r}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+        for name in ("retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
+        budget = ("gluster_ping_timeout_seconds", "command_limit_seconds", "lio_cmd_time_out_seconds")
+        times = [getattr(self, name) for name in budget] + [LINUX_SCSI_TIMER_SECONDS]
+        if any(earlier >= later for earlier, later in zip(times, times[1:])):
+            raise ConfigError(f"the time-outs must grow: {' < '.join(budget)} < {LINUX_SCSI_TIMER_SECONDS} "
+                              f"(Linux's SCSI timer), not {' < '.join(map(str, times))}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A setting with the place it comes from: "default", a file's name, a variable's or a flag's."""
+
+    name: str
+    value: Any
+    origin: str
+    help: str
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings and where each one came from."""
+
+    settings: Settings
+    origins: tuple[Origin, ...]
+
+
+def flag_name(name: str) -> str:
+    """--state-file of state_file."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_name(name: str) -> str:
+    """TCMU_GLUSTER_STATE_FILE of state_file."""
+    return PREFIX + name.upper()
+
+
+def settings_file(environ: Mapping[str, str], user_id: int) -> Path:
+    """Where the settings file is: TCMU_GLUSTER_SETTINGS, else /etc, or XDG's place for a user without root."""
+    if environ.get(PREFIX + "SETTINGS"):
+        return Path(environ[PREFIX + "SETTINGS"])
+    base = Path("/etc") if user_id == 0 else _xdg(environ, "XDG_CONFIG_HOME", ".config")
+    return base / NAME / f"{NAME}.toml"
+
+
+def default_paths(environ: Mapping[str, str], user_id: int) -> dict[str, Path]:
+    """state_file and control_socket: the system's places for root, XDG's for anybody else."""
+    if user_id == 0:
+        etc, run = Path("/etc", NAME), Path("/run", NAME)
+        return {"state_file": etc / "saveconfig.json", "control_socket": run / "control.sock"}
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"/tmp/{NAME}-{user_id}"
+    return {
+        "state_file": _xdg(environ, "XDG_STATE_HOME", ".local/state") / NAME / "saveconfig.json",
+        "control_socket": Path(runtime, NAME, "control.sock"),
+    }
+
+
+def _xdg(environ: Mapping[str, str], variable: str, under_home: str) -> Path:
+    value = environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path(environ.get("HOME") or "/", under_home)
+
+
+def load_settings(
+    flags: Optional[Mapping[str, Any]] = None,
+    environ: Optional[Mapping[str, str]] = None,
+    file: Optional[Path] = None,
+    user_id: Optional[int] = None,
+) -> LoadedSettings:
+    """Read all four places. flags: name -> text, None where not given. Raises ConfigError with the place named."""
+    environ = os.environ if environ is None else environ
+    user_id = os.geteuid() if user_id is None else user_id
+    file = settings_file(environ, user_id) if file is None else file
+    written = _read_file(file)
+    paths = default_paths(environ, user_id)
+    values: dict[str, Any] = {}
+    origins = []
+    kinds = typing.get_type_hints(Settings)
+    for item in fields(Settings):
+        name = item.name
+        value, origin = paths.get(name, item.default), "default"
+        candidates = (
+            (written.get(name), str(file)),
+            (environ.get(variable_name(name)), variable_name(name)),
+            ((flags or {}).get(name), flag_name(name)),
+        )
+        for raw, place in candidates:
+            if raw is not None:
+                value, origin = _convert(kinds[name], raw, name, place), place
+        values[name] = value
+        origins.append(Origin(name, value, origin, item.metadata["help"]))
+    return LoadedSettings(Settings(**values), tuple(origins))
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        with open(file, "rb") as stream:
+            text = stream.read(LONGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror}") from None
+    if len(text) > LONGEST_FILE_BYTES:
+        raise ConfigError(f"{file} is larger than a settings file can be")
+    try:
+        table: dict[str, Any] = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    known = {item.name for item in fields(Settings)}
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{file} has the unknown setting {key!r}; `tcmu-gluster settings` lists the known ones")
+    return table
+
+
+def _convert(kind: Any, raw: Any, name: str, place: str) -> Any:
+    if kind is int:
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            return raw
+        if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= 9:
+            return int(raw)
+        raise ConfigError(f"{name} (from {place}) is a whole number, not {raw!r}")
+    if kind == tuple[Portal, ...]:
+        words = raw if isinstance(raw, (list, tuple)) else str(raw).split(",")
+        return tuple(parse_portal(str(word)) for word in words if str(word).strip())
+    if not isinstance(raw, (str, Path)):
+        raise ConfigError(f"{name} (from {place}) is text, not {raw!r}")
+    if kind == Optional[Portal]:
+        return parse_portal(str(raw)) if str(raw) else None
+    if kind is Path:
+        if not str(raw):
+            raise ConfigError(f"{name} (from {place}) is empty; it names a file")
+        return Path(raw)
+    return str(raw)

@@ -1,0 +1,50 @@
+"""Sizes as people write them: 2G, 512MiB, 1.5T, 4096. One parser for every door."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from ..errors import ConfigError
+
+UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
+LARGEST = (1 << 63) - 1
+"""The largest offset a file can have (off_t)."""
+
+_SIZE = re.compile(r"(?P<number>[0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(?P<unit>[KMGTPE]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes. K, M, G, T, P, E are powers of 1024, as in targetcli and lvm; KiB and KB mean the same as K.
+
+    Raises ConfigError for anything that isn't a whole number of bytes between 0 and 2^63-1.
+    """
+    if isinstance(text, int):
+        if isinstance(text, bool):
+            raise ConfigError(f"{text!r} is not a size")
+        return _within(text, str(text))
+    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ConfigError(f"{text!r} is not a size; write bytes or a number with K, M, G or T, as in 20G or 512MiB")
+    size = Fraction(match["number"]) * UNITS[match["unit"].upper()]
+    if size.denominator != 1:
+        raise ConfigError(f"{text!r} is not a whole number of bytes; use a smaller unit")
+    return _within(int(size), text)
+
+
+def _within(size: int, text: str) -> int:
+    if not 0 <= size <= LARGEST:
+        raise ConfigError(f"{text!r} is out of range; a size lies between 0 and 8E")
+    return size
+
+
+def format_size(size_bytes: int) -> str:
+    """The size in the largest unit that fits: exact (20G, 1.5G) or, if it can't be, rounded to a tenth (9.3G)."""
+    for unit in "EPTGMK":
+        whole = UNITS[unit]
+        if size_bytes >= whole:
+            if size_bytes % whole == 0:
+                return f"{size_bytes // whole}{unit}"
+            rounded = f"{size_bytes / whole:.1f}"
+            return f"{rounded}{unit}"
+    return f"{size_bytes}B"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tcmu_gluster.config.addresses import Portal
+from tcmu_gluster.config.settings import load_settings, settings_file
+from tcmu_gluster.errors import ConfigError
+
+
+def origin_of(loaded: object, name: str) -> str:
+    return next(item.origin for item in loaded.origins if item.name == name)  # type: ignore[attr-defined]
+
+
+def test_defaults_of_root_and_of_a_user(tmp_path: Path) -> None:
+    none = tmp_path / "none.toml"
+    root = load_settings(environ={}, file=none, user_id=0).settings
+    assert root.state_file == Path("/etc/tcmu-gluster/saveconfig.json")
+    assert root.control_socket == Path("/run/tcmu-gluster/control.sock")
+    user = load_settings(environ={"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/7"}, file=none, user_id=7).settings
+    assert user.state_file == Path("/home/u/.local/state/tcmu-gluster/saveconfig.json")
+    assert user.control_socket == Path("/run/user/7/tcmu-gluster/control.sock")
+    assert settings_file({}, 0) == Path("/etc/tcmu-gluster/tcmu-gluster.toml")
+    assert settings_file({"XDG_CONFIG_HOME": "/c"}, 7) == Path("/c/tcmu-gluster/tcmu-gluster.toml")
+
+
+def test_each_place_wins_over_the_ones_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(
+        'log_level = "warning"\nretry_seconds = 3\nportals = ["127.0.0.1", "[::1]:3261"]\ndrain_seconds = 9\n'
+    )
+    environ = {"TCMU_GLUSTER_RETRY_SECONDS": "4", "TCMU_GLUSTER_DRAIN_SECONDS": "8"}
+    loaded = load_settings({"drain_seconds": "7", "log_level": None}, environ, file, 0)
+    settings = loaded.settings
+    assert (settings.log_level, settings.retry_seconds, settings.drain_seconds) == ("warning", 4, 7)
+    assert settings.portals == (Portal("127.0.0.1"), Portal("::1", 3261))
+    assert origin_of(loaded, "log_level") == str(file)
+    assert origin_of(loaded, "retry_seconds") == "TCMU_GLUSTER_RETRY_SECONDS"
+    assert origin_of(loaded, "drain_seconds") == "--drain-seconds"
+    assert origin_of(loaded, "dbus") == "default"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "retry_seconds = 'x'",
+        "retry_seconds = true",
+        "unknown = 1",
+        "not toml",
+        "lio = 'maybe'",
+        "log_level = 'loud'",
+        "state_file = ''",
+        "portals = ['host']",
+        "retry_seconds = 0",
+        "command_limit_seconds = 25",
+        "gluster_ping_timeout_seconds = 42",
+        "metrics = 5",
+        "lio_cmd_time_out_seconds = 30",
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        load_settings({}, {}, file, 0)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_bytes(b"\xff\xfe\0")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_settings({}, {}, file, 0)
+
+
+def test_every_setting_has_help_and_an_origin(tmp_path: Path) -> None:
+    loaded = load_settings({}, {}, tmp_path / "none", 0)
+    assert all(item.help and item.origin == "default" for item in loaded.origins)
+
+
+def test_metrics_may_be_an_address_or_nothing(tmp_path: Path) -> None:
+    none = tmp_path / "none"
+    assert load_settings({"metrics": "127.0.0.1:9100"}, {}, none, 0).settings.metrics == Portal("127.0.0.1", 9100)
+    assert load_settings({"metrics": ""}, {}, none, 0).settings.metrics is None
