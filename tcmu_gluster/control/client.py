@@ -1,0 +1,124 @@
+"""The blocking client of the control socket, for the command and the shell."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Optional
+
+from ..errors import OperationError
+from .codec import LONGEST_REPLY_BYTES, Code, Failure, LineReader, Malformed, Progress, Request, Result, encode
+from .operations import UsageError, find
+
+CONNECT_SECONDS = 5.0
+
+OnProgress = Callable[[Mapping[str, Any]], None]
+
+
+class DaemonUnreachable(OperationError):
+    """Nobody answers at the control socket: exit code 3."""
+
+
+class ControlClient:
+    """One connection, one question at a time. Raises OperationError with the sentence to print.
+
+    clock is monotonic seconds; a question fails after the operation's time limit without an answer or progress.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._reader = LineReader(LONGEST_REPLY_BYTES)
+        self._next_id = 1
+        self._socket: Optional[socket.socket] = None
+
+    def __enter__(self) -> ControlClient:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Raises DaemonUnreachable."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(CONNECT_SECONDS)
+        try:
+            self._socket.connect(str(self._path))
+        except (OSError, ValueError) as error:
+            self.close()
+            raise DaemonUnreachable(self._advice(error)) from None
+
+    def _advice(self, error: Exception) -> str:
+        start = "start it with `systemctl start tcmu-gluster` or `tcmu-gluster serve`"
+        if isinstance(error, FileNotFoundError):
+            return f"the daemon is not running (there is no {self._path}); {start}"
+        if isinstance(error, ConnectionRefusedError):
+            return f"the daemon is not running (nobody listens at {self._path}); {start}"
+        if isinstance(error, PermissionError):
+            return f"{self._path} may not be opened by this user; ask as root or as the user who runs the daemon"
+        return f"the daemon can't be reached at {self._path}: {error}"
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def call(
+        self, name: str, args: Optional[Mapping[str, Any]] = None, on_progress: Optional[OnProgress] = None
+    ) -> dict[str, Any]:
+        """Ask and wait. Raises UsageError, OperationError, DaemonUnreachable."""
+        if self._socket is None:
+            self.connect()
+        number, self._next_id = self._next_id, self._next_id + 1
+        given = {key: value for key, value in (args or {}).items() if value is not None}
+        limit = find(name).time_limit_seconds
+        try:
+            self._sendall(encode(Request(number, name, given)))
+            return self._wait(number, name, limit, on_progress)
+        except socket.timeout:
+            self.close()
+            raise DaemonUnreachable(f"the daemon did not answer {name} within {limit} seconds; "
+                                    "look at its log with `journalctl -u tcmu-gluster`") from None  # fmt: skip
+        except OSError as error:
+            self.close()
+            raise DaemonUnreachable(
+                f"the connection to the daemon broke during {name}: {error.strerror or error}"
+            ) from None
+
+    def _sendall(self, data: bytes) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(CONNECT_SECONDS)
+        self._socket.sendall(data)
+
+    def _wait(self, number: int, name: str, limit: float, on_progress: Optional[OnProgress]) -> dict[str, Any]:
+        assert self._socket is not None
+        deadline = self._clock() + limit
+        while True:
+            left = deadline - self._clock()
+            if left <= 0:
+                raise socket.timeout()
+            self._socket.settimeout(left)
+            data = self._socket.recv(1 << 16)
+            if not data:
+                raise ConnectionResetError(0, "the daemon closed it")
+            for message in self._reader.receive_data(data):
+                if isinstance(message, Malformed):
+                    raise OSError(0, f"the daemon's answer is not understood ({message.sentence})")
+                if message.id not in (number, 0):
+                    continue
+                if isinstance(message, Result):
+                    return message.result
+                if isinstance(message, Failure):
+                    raise (
+                        UsageError(message.sentence) if message.code is Code.USAGE else OperationError(message.sentence)
+                    )
+                if isinstance(message, Progress):
+                    deadline = self._clock() + limit
+                    if on_progress is not None:
+                        on_progress(message.progress)

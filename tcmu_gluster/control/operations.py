@@ -1,0 +1,260 @@
+"""The operations of the control socket: the one table that the daemon, the command and the shell are made from.
+
+A new operation is a row here, a function in handler/operations/ and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Optional
+
+from ..config.addresses import parse_access_rule, parse_portal
+from ..config.names import validate_disk_name, validate_iscsi_name
+from ..config.sizes import parse_size
+from ..config.uri import parse_backing
+from ..errors import ConfigError, OperationError
+
+
+class UsageError(OperationError):
+    """The operation was asked for wrongly: exit code 2."""
+
+
+class Kind(Enum):
+    """What an argument holds, and so how it is checked and completed."""
+
+    TEXT = "text"
+    DISK = "disk"
+    NEW_DISK = "new disk"
+    TARGET = "target"
+    INITIATOR = "initiator"
+    URI = "uri"
+    SIZE = "size"
+    PORTAL = "portal"
+    RULE = "rule"
+    FILE = "file"
+    SECRET = "secret"  # the command reads it from a file; it never stands on a command line
+    NUMBER = "number"
+    FLAG = "flag"
+
+
+class Shape(Enum):
+    """What a result looks like when it is printed."""
+
+    NOW = "now"  # {"now": one line of what is now true, "changed": bool, ...}
+    LIST = "list"  # {"items": [{...}, ...]}
+    ITEM = "item"  # {...}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument. Required ones are words in order; the others are --flags."""
+
+    name: str
+    kind: Kind
+    help: str
+    required: bool = False
+    positional: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """--keep-file of keep_file."""
+        return "--" + self.name.replace("_", "-")
+
+    def check(self, value: Any) -> Any:
+        """The value as the daemon uses it (names and rules in normal form, sizes in bytes). Raises ConfigError."""
+        if self.kind is Kind.FLAG:
+            if not isinstance(value, bool):
+                raise ConfigError(f"{self.name} is true or false, not {value!r}")
+            return value
+        if self.kind is Kind.NUMBER:
+            return _number(self.name, value)
+        if self.kind is Kind.SIZE:
+            return parse_size(value)
+        if not isinstance(value, str):
+            raise ConfigError(f"{self.name} is text, not {value!r}")
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{self.name} is {' or '.join(self.choices)}, not {value!r}")
+        parse = _PARSERS.get(self.kind)
+        return parse(value) if parse else value
+
+
+def _number(name: str, value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"{name} is a whole number, not {value!r}")
+    return value
+
+
+_PARSERS: dict[Kind, Callable[[str], str]] = {
+    Kind.DISK: validate_disk_name,
+    Kind.NEW_DISK: validate_disk_name,
+    Kind.TARGET: validate_iscsi_name,
+    Kind.INITIATOR: validate_iscsi_name,
+    Kind.URI: lambda text: str(parse_backing(text)),
+    Kind.PORTAL: lambda text: str(parse_portal(text)),
+    Kind.RULE: lambda text: str(parse_access_rule(text)),
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One row: name ("noun.verb" or "verb"), help, arguments, the result's shape and, for lists, its columns."""
+
+    name: str
+    help: str
+    arguments: tuple[Argument, ...] = ()
+    shape: Shape = Shape.NOW
+    columns: tuple[str, ...] = ()
+    time_limit_seconds: int = 60
+    """After this long without an answer or progress the client gives up."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is typed: ("disk", "create")."""
+        return tuple(self.name.split("."))
+
+    def check(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Every argument by name, checked; None (flags: False) where it wasn't given. Raises UsageError."""
+        known = {argument.name: argument for argument in self.arguments}
+        for name in args:
+            if name not in known:
+                raise UsageError(f"{self.name} has no argument {name!r}")
+        checked: dict[str, Any] = {}
+        for name, argument in known.items():
+            value = args.get(name)
+            if value is None:
+                if argument.required:
+                    raise UsageError(f"{self.name} needs {name}: {argument.help}")
+                checked[name] = False if argument.kind is Kind.FLAG else None
+                continue
+            try:
+                checked[name] = argument.check(value)
+            except ConfigError as error:
+                raise UsageError(str(error)) from None
+        return checked
+
+
+def _word(name: str, kind: Kind, help_: str) -> Argument:
+    return Argument(name, kind, help_, required=True, positional=True)
+
+
+def _maybe(name: str, kind: Kind, help_: str) -> Argument:
+    return Argument(name, kind, help_, positional=True)
+
+
+def _flag(name: str, kind: Kind, help_: str, *choices: str, required: bool = False) -> Argument:
+    return Argument(name, kind, help_, required=required, choices=choices)
+
+
+_DISK = _word("name", Kind.DISK, "the disk's name")
+_TARGET = _word("target", Kind.TARGET, "the target's IQN")
+_FOR = _flag("initiator", Kind.INITIATOR, "only for this initiator")
+_MINUTES = 3600  # what copies or allocates a disk reports progress; this bounds its silence
+
+_TABLE = (
+    # -- disks
+    Operation("disk.create", "Make a disk from a backing.", (
+        _word("name", Kind.NEW_DISK, "the disk's name"),
+        _word("uri", Kind.URI, "gluster://server/volume/path, file:///path or memory:NAME?size=64M"),
+        _flag("size", Kind.SIZE, "size of a new file, as in 20G; an existing file keeps its own"),
+        _flag("prealloc", Kind.TEXT, "allocate the whole file now (full) or as it is written (off)", "full", "off"),
+        _flag("front", Kind.TEXT, "who serves it: the kernel's LIO or this daemon", "lio", "engine"),
+        _flag("read_only", Kind.FLAG, "initiators may not write"),
+    ), time_limit_seconds=_MINUTES),
+    Operation("disk.list", "List the disks.", (), Shape.LIST, ("name", "front", "size_bytes", "state", "uri")),
+    Operation("disk.show", "Show all about one disk.", (_DISK,), Shape.ITEM),
+    Operation("disk.resize", "Change a disk's size.", (
+        _DISK,
+        _word("size", Kind.SIZE, "the new size, as in 40G"),
+        _flag("force", Kind.FLAG, "also make it smaller: what lies beyond is lost"),
+    )),
+    Operation("disk.delete", "Delete a disk and its file.", (
+        _DISK, _flag("keep_file", Kind.FLAG, "leave the file where it is"),
+    ), time_limit_seconds=300),
+    Operation("disk.move", "Let the other front serve a disk.", (
+        _DISK, _flag("to", Kind.TEXT, "who serves it from now on", "lio", "engine", required=True),
+    ), time_limit_seconds=300),
+    # -- targets of the engine
+    Operation("target.create", "Make an iSCSI target.", (
+        _maybe("target", Kind.TARGET, "its IQN; one is made up if there is none"),
+    )),
+    Operation("target.list", "List the targets.", (), Shape.LIST, ("target", "portals", "luns", "allowed", "sessions")),
+    Operation("target.show", "Show all about one target.", (_TARGET,), Shape.ITEM),
+    Operation("target.delete", "Delete a target; its disks stay.", (_TARGET,)),
+    Operation("lun.map", "Show a disk as a LUN of a target.", (
+        _TARGET,
+        _word("disk", Kind.DISK, "the disk's name"),
+        _flag("lun", Kind.NUMBER, "the LUN; the first free one if there is none"),
+        _FOR,
+    )),
+    Operation("lun.unmap", "Take a LUN away from a target.", (
+        _TARGET, _word("lun", Kind.NUMBER, "the LUN"), _FOR,
+    )),
+    Operation("portal.add", "Let a target listen on an address.", (
+        _TARGET, _word("portal", Kind.PORTAL, "ADDRESS[:PORT]; port 3260 if there is none"),
+    )),
+    Operation("portal.remove", "Stop listening on an address.", (
+        _TARGET, _word("portal", Kind.PORTAL, "ADDRESS[:PORT]"),
+    )),
+    Operation("acl.allow", "Let initiators log in to a target.", (
+        _TARGET, _word("rule", Kind.RULE, "all, an initiator's IQN, or an address or network"),
+    )),
+    Operation("acl.deny", "Take a permission back.", (
+        _TARGET, _word("rule", Kind.RULE, "the rule as it was given to allow"),
+    )),
+    Operation("acl.list", "List who may log in.", (
+        _maybe("target", Kind.TARGET, "only of this target"),
+    ), Shape.LIST, ("target", "rule", "chap")),
+    Operation("chap.set", "Ask initiators for a user and a password.", (
+        _TARGET,
+        _flag("initiator", Kind.INITIATOR, "only this initiator"),
+        _flag("user", Kind.TEXT, "the user's name", required=True),
+        _flag("password", Kind.SECRET, "12 to 16 characters", required=True),
+        _flag("mutual_user", Kind.TEXT, "the name with which the target proves itself"),
+        _flag("mutual_password", Kind.SECRET, "its password"),
+    )),
+    Operation("chap.clear", "Stop asking for a password.", (
+        _TARGET, _flag("initiator", Kind.INITIATOR, "only this initiator"),
+    )),
+    Operation("session.list", "List the sessions.", (
+        _maybe("target", Kind.TARGET, "only of this target"),
+    ), Shape.LIST, ("id", "target", "initiator", "address", "since")),
+    Operation("session.show", "Show all about one session.", (
+        _word("id", Kind.NUMBER, "the session's id"),
+    ), Shape.ITEM),
+    Operation("session.close", "End a session; its initiator may log in again.", (
+        _word("id", Kind.NUMBER, "the session's id"),
+    )),
+    # -- the whole
+    Operation("save", "Write the configuration to a file.", (
+        _maybe("file", Kind.FILE, "where; the daemon's own state file if there is none"),
+    )),
+    Operation("restore", "Make the configuration what a file says.", (
+        _maybe("file", Kind.FILE, "a saveconfig.json; the daemon's own state file if there is none"),
+        _flag("source", Kind.TEXT, "who wrote it", "lio", "engine"),
+        _flag("clear_existing", Kind.FLAG, "remove what is configured now first"),
+    ), time_limit_seconds=300),
+    Operation("clear", "Remove every target and disk of the engine; files stay.", (
+        _flag("confirm", Kind.FLAG, "yes, all of it"),
+    ), time_limit_seconds=300),
+    Operation("why-denied", "Say why initiators were turned away lately.", (), Shape.LIST,
+              ("when", "target", "initiator", "address", "reason")),
+    Operation("status", "Say how the daemon is.", (), Shape.ITEM),
+    Operation("names", "List names, for completion.", (
+        Argument("kind", Kind.TEXT, "of what", True, True, ("disk", "target", "initiator")),
+    ), Shape.ITEM),
+)  # fmt: skip
+
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}
+
+
+def find(name: str) -> Operation:
+    """The row of an operation. Raises UsageError."""
+    operation: Optional[Operation] = OPERATIONS.get(name)
+    if operation is None:
+        raise UsageError(f"there is no operation {name[:60]!r}")
+    return operation
