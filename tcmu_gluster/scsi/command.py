@@ -78,7 +78,7 @@ def lun_number(field: int) -> int:
 
 
 def lun_field(number: int) -> int:
-    """The 8-byte LUN field (as an integer) of a LUN number: peripheral below 256, flat below 16384, else extended flat."""
+    """The 8-byte LUN field of a LUN number: peripheral addressing below 256, flat below 16384, else extended flat."""
     if number < 256:
         return number << 48
     if number < 1 << 14:
@@ -88,7 +88,7 @@ def lun_field(number: int) -> int:
 
 @dataclass(frozen=True)
 class Nexus:
-    """An I_T nexus. Unit attentions, reservations and registrations belong to one. The TCMU ring tells none: it uses ANY.
+    """An I_T nexus: unit attentions, reservations and registrations belong to one. The ring tells none: it uses ANY.
 
     transport_id is the SPC-4 7.6.4 TransportID of the initiator port (iSCSI: format 01b, name and ISID);
     relative_target_port and target_port_group say through which of our ports it comes.
@@ -127,7 +127,8 @@ class Response:
 
     def __repr__(self) -> str:
         moved = sum(map(len, self.data_in))
-        return f"Response({Status(self.status).name}, {moved} bytes in{', sense ' + self.sense.hex() if self.sense else ''})"
+        sense = f", sense {self.sense.hex()}" if self.sense else ""
+        return f"Response({Status(self.status).name}, {moved} bytes in{sense})"
 
 
 GOOD = Response()
@@ -148,12 +149,15 @@ class Command:
 
     data_out        the Data-Out Buffer, complete (iSCSI: after all R2Ts), as memoryviews used as one
     data_in_bytes   how much Data-In the initiator will take (its allocation, the sum of the ring's iovecs)
+    data_out_bytes  how much Data-Out the initiator means to send (iSCSI's expected data transfer length)
+    data_out_wanted how much the CDB asks for, set by the handler of a command with Data-Out before it moves or refuses
+                    data; -1 as long as nobody said. A front that reports residuals compares the two
     done            called once by LogicalUnit when execute() returned None: done(command, response)
     """
 
-    __slots__ = (
+    __slots__ = (  # noqa: RUF023 (grouped by who sets them)
         "cdb", "lun", "nexus", "tag", "attribute", "data_out", "data_out_bytes", "data_in_bytes", "done",
-        "fields", "entry", "task",
+        "fields", "entry", "task", "data_out_wanted",
     )  # fmt: skip
 
     def __init__(
@@ -175,6 +179,7 @@ class Command:
         self.fields: Any = None  # the CDB's Record, set by LogicalUnit.execute
         self.entry: Any = None  # the row of the command table, likewise
         self.task: Any = None  # the running task, while there is one
+        self.data_out_wanted = -1
 
     def data_in(self, length: int) -> Sequence[memoryview]:
         """Memory for length bytes of Data-In, to be handed back in Response.data_in.
