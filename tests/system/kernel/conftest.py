@@ -1,0 +1,96 @@
+"""Boots: a job's machine is started when its first scenario is asked for, with the scenarios that were selected."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .guest import runner
+from .machine import Machine, MachineError
+
+_TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
+_OPT_IN = ("iser", "fcoe")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test function with a `scenario` argument runs once for each scenario of the job that its marker names."""
+    marker = metafunc.definition.get_closest_marker("job")
+    if marker and "scenario" in metafunc.fixturenames:
+        names = [entry.name for entry in runner.load().values() if entry.job == marker.args[0]]
+        metafunc.parametrize("scenario", names)
+
+
+class Machines:
+    """At most one machine runs at a time: they would only slow each other down."""
+
+    def __init__(self, selected: dict[str, list[str]]) -> None:
+        self._selected = selected
+        self._running: Machine | None = None
+        self._ended: dict[str, Machine] = {}
+
+    def result(self, name: str) -> dict[str, Any]:
+        """The scenario's result; boots its machine if that is not the one that runs."""
+        job = runner.load()[name].job
+        machine = self._ended.get(job)
+        if machine is None:
+            if self._running is None or self._running.job != job:
+                self.stop()
+                names = self._selected[job]
+                limit = 180 + sum(runner.load()[each].limit_seconds for each in names)
+                self._running = Machine(job, names, limit).__enter__()
+            machine = self._running
+        return machine.result(name)
+
+    def stop(self) -> None:
+        """End the machine that runs, gently if it has nothing left to do."""
+        if self._running is not None:
+            if len(self._running.results) == len(self._running.scenarios):
+                self._running.wait()
+            self._running.__exit__(None, None, None)
+            self._ended[self._running.job] = self._running
+            self._running = None
+
+
+@pytest.fixture(scope="session")
+def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
+    """All boots of this run.  Skips, with the reason, where there is no QEMU."""
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        packages = Path(__file__).with_name("packages.txt")
+        pytest.skip(f"the test machine needs {', '.join(missing)} (packages: {packages.name}; script/setup installs them)")
+    selected: dict[str, list[str]] = {}
+    for item in request.session.items:
+        name = getattr(item, "callspec", None) and item.callspec.params.get("scenario")  # type: ignore[attr-defined]
+        if name in runner.load():
+            selected.setdefault(runner.load()[name].job, []).append(name)
+    machines = Machines(selected)
+    try:
+        yield machines
+    finally:
+        machines.stop()
+
+
+@pytest.fixture
+def passes(machines: Machines, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """passes(name): the scenario ran in the guest and passed; else the test fails with the scenario's own log."""
+
+    def check(name: str) -> None:
+        try:
+            result = machines.result(name)
+        except MachineError as error:
+            pytest.fail(str(error), pytrace=False)
+        record_property("guest_seconds", result["seconds"])
+        print(f"{name}: {result['outcome']} after {result['seconds']} s in the guest")
+        if result["figures"] is not None:
+            record_property("figures", result["figures"])
+            print(f"figures: {result['figures']}")
+        print(result["log"])
+        if result["outcome"] != "passed":
+            pytest.fail(f"{name}: {result['outcome']} after {result['seconds']} s in the guest\n{result['log']}",
+                        pytrace=False)
+
+    return check

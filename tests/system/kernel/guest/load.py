@@ -1,0 +1,73 @@
+"""Load on a disk: fio with verification, and its speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .shell import expect, run, say, start, wait_for
+
+_COMMON = ("--ioengine=libaio", "--direct=1", "--output-format=json")
+
+
+def copy_and_compare(device: str, mebibytes: int = 16, seek_mebibytes: int = 0) -> bytes:
+    """dd random bytes to the disk, past the page cache, and read them back; returns what was written."""
+    data = Path("/run/random")
+    run("dd", "if=/dev/urandom", f"of={data}", "bs=1M", f"count={mebibytes}", "status=none")
+    run("dd", f"if={data}", f"of={device}", "bs=1M", f"seek={seek_mebibytes}", "oflag=direct", "conv=fsync",
+        "status=none", limit=180)
+    run("dd", f"if={device}", "of=/run/back", "bs=1M", f"count={mebibytes}", f"skip={seek_mebibytes}", "iflag=direct",
+        "status=none", limit=180)
+    written = data.read_bytes()
+    expect(Path("/run/back").read_bytes() == written, f"{mebibytes} MiB come back from {device} as written")
+    return written
+
+
+class VerifiedLoad:
+    """fio in the background: random 4 KiB writes of a checksummed pattern, read back and checked as it goes."""
+
+    def __init__(self, device: str, seconds: int, size: str = "32M", depth: int = 8, block: str = "4k") -> None:
+        self.log = f"/run/fio-{Path(device).name}.json"
+        Path(self.log).unlink(missing_ok=True)
+        self._limit = seconds * 3 + 120
+        self.process = start("fio", *_COMMON, "--name=load", f"--filename={device}", "--rw=randwrite", f"--bs={block}",
+                             f"--iodepth={depth}", f"--size={size}", f"--runtime={seconds}", "--time_based",
+                             "--verify=crc32c", "--do_verify=1", "--verify_backlog=256", "--verify_fatal=1",
+                             log=self.log)
+        self._stat = Path("/sys/block") / Path(device).name / "stat"
+
+    def wait_until_running(self) -> None:
+        """Until fio has completed its first writes."""
+        first = self._writes()
+        wait_for("fio writes", lambda: self._writes() > first + 20 or self.process.poll() is not None, limit=60)
+        expect(self.process.poll() is None, "fio runs")
+
+    def _writes(self) -> int:
+        return int(self._stat.read_text().split()[4])
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the end; raises AssertionError for an I/O error or a block that is not what was written."""
+        try:
+            status = self.process.wait(self._limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("fio does not end: a command was lost") from None
+        text = Path(self.log).read_text()
+        if status != 0:
+            say(text[-3000:])
+        expect(status == 0, "fio ended without I/O error or wrong block")
+        job = json.loads(text[text.index("{"):])["jobs"][0]
+        expect(job["error"] == 0, "fio reports no error")
+        expect(job["write"]["total_ios"] > 50, f"fio did write ({job['write']['total_ios']} times)")
+        return {"writes": job["write"]["total_ios"], "reads": job["read"]["total_ios"],
+                "longest_seconds": round(max(job["write"]["clat_ns"]["max"], job["read"]["clat_ns"]["max"]) / 1e9, 1)}
+
+
+def speed(device: str, mode: str, block: str, depth: int, seconds: int = 3) -> dict[str, float]:
+    """One fio run: {"iops", "mib_per_second"}."""
+    text = run("fio", *_COMMON, "--name=speed", f"--filename={device}", f"--rw={mode}", f"--bs={block}",
+               f"--iodepth={depth}", "--size=64M", f"--runtime={seconds}", "--time_based", limit=seconds * 3 + 60)
+    job = json.loads(text[text.index("{"):])["jobs"][0]
+    side = job["read"] if "read" in mode else job["write"]
+    return {"iops": round(side["iops"]), "mib_per_second": round(side["bw"] / 1024, 1)}

@@ -1,0 +1,1 @@
+"""One module a theme; each function with @scenario is one test."""
