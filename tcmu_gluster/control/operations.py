@@ -45,6 +45,7 @@ class Shape(Enum):
     NOW = "now"  # {"now": one line of what is now true, "changed": bool, ...}
     LIST = "list"  # {"items": [{...}, ...]}
     ITEM = "item"  # {...}
+    WORDS = "words"  # {"items": ["...", ...]}, printed one a line
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ _TABLE = (
     Operation("status", "Say how the daemon is.", (), Shape.ITEM),
     Operation("names", "List names, for completion.", (
         Argument("kind", Kind.TEXT, "of what", True, True, ("disk", "target", "initiator")),
-    ), Shape.ITEM),
+    ), Shape.WORDS),
 )  # fmt: skip
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}

@@ -1,0 +1,130 @@
+"""Completion scripts for bash and zsh, made from the operations table.
+
+The words are in the script; names of disks, targets and initiators are asked from the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..control.operations import OPERATIONS, Argument, Kind, Operation
+
+SHELLS = ("bash", "zsh")
+COMMON_FLAGS = ("--json", "--debug", "--control-socket", "--help")
+
+_ASKED = {Kind.DISK: "disk", Kind.TARGET: "target", Kind.INITIATOR: "initiator"}
+_HIDDEN = ("names",)
+
+
+def completion_script(shell: str, local_words: Mapping[str, Sequence[str]]) -> str:
+    """The script; local_words are the verbs that are no operations, with what may follow each."""
+    operations = [operation for operation in OPERATIONS.values() if operation.name not in _HIDDEN]
+    nouns: dict[str, list[str]] = {}
+    for operation in operations:
+        if len(operation.words) == 2:
+            nouns.setdefault(operation.words[0], []).append(operation.words[1])
+    single = [operation.name for operation in operations if len(operation.words) == 1]
+    arguments = [argument for operation in operations for argument in operation.arguments]
+    valued = {command_flag(a) for a in arguments if not a.positional and a.kind is not Kind.FLAG}
+    script = _BASH
+    for mark, text in (
+        ("@NOUNS@", "|".join(nouns)),
+        ("@VALUED@", "|".join(sorted(valued | {"--control-socket"}))),
+        ("@FIRST@", " ".join([*nouns, *single, *local_words])),
+        ("@VERBS@", "\n".join(f"        {noun}/*) words='{' '.join(verbs)}' ;;" for noun, verbs in nouns.items())),
+        ("@FLAGS@", "\n".join(_flag_lines(operations, local_words))),
+        ("@VALUES@", "\n".join(line for operation in operations for line in _value_lines(operation))),
+    ):
+        script = script.replace(mark, text)
+    return script if shell == "bash" else _ZSH + script
+
+
+def command_flag(argument: Argument) -> str:
+    """The flag as it is typed: a secret is read from a file."""
+    return argument.flag + "-file" if argument.kind is Kind.SECRET else argument.flag
+
+
+def _flag_lines(operations: Sequence[Operation], local_words: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for operation in operations:
+        own = [command_flag(argument) for argument in operation.arguments if not argument.positional]
+        yield f"        {'/'.join(operation.words)}) flags='{' '.join([*own, *COMMON_FLAGS])}' ;;"
+    for verb, words in local_words.items():
+        yield f"        {verb}) flags='{' '.join(words)}' ;;"
+
+
+def _value_lines(operation: Operation) -> Iterator[str]:
+    """What completes each argument: `noun/verb/N` is the Nth word, `noun/verb/--flag` the flag's value."""
+    position = 0
+    for argument in operation.arguments:
+        where = f"{'/'.join(operation.words)}/{position if argument.positional else command_flag(argument)}"
+        position += argument.positional
+        choices = _choices(argument)
+        if choices:
+            yield f"        {where}) {choices} ;;"
+
+
+def _choices(argument: Argument) -> str:
+    if argument.choices:
+        return f"words='{' '.join(argument.choices)}'"
+    if argument.kind in _ASKED:
+        return f"words=$(tcmu-gluster names {_ASKED[argument.kind]} 2>/dev/null)"
+    if argument.kind is Kind.URI:
+        return "words='gluster:// file:/// memory:'"
+    if argument.kind in (Kind.FILE, Kind.SECRET):
+        return 'words=$(compgen -f -- "$current")'
+    if argument.kind is Kind.RULE:
+        return f'words="all $(tcmu-gluster names {_ASKED[Kind.INITIATOR]} 2>/dev/null)"'
+    return ""
+
+
+_BASH = """\
+# tcmu-gluster completion. Try it: source <(tcmu-gluster completion bash)
+_tcmu_gluster() {
+    local current previous where='' count=0 word words='' flags='' index
+    local -a line=("${COMP_WORDS[@]}")
+    local at=$COMP_CWORD
+    if declare -F _get_comp_words_by_ref >/dev/null; then  # keeps an IQN in one piece
+        _get_comp_words_by_ref -n : -w line -i at
+    fi
+    current=${line[at]}
+    previous=${line[at-1]}
+    for ((index = 1; index < at; index++)); do
+        word=${line[index]}
+        case $word in
+            @VALUED@) index=$((index + 1)); continue ;;
+            -*) continue ;;
+        esac
+        case $where in
+            '') where=$word ;;
+            @NOUNS@) where=$where/$word ;;
+            *) count=$((count + 1)) ;;
+        esac
+    done
+    case $where in
+        '') words='@FIRST@' ;;
+    esac
+    case $where/ in
+@VERBS@
+    esac
+    case $where in
+@FLAGS@
+    esac
+    case $previous in
+        @VALUED@) count=$previous; flags='' ;;
+    esac
+    case $where/$count in
+@VALUES@
+    esac
+    case $current in -*) words=$flags ;; esac
+    words=${words:-$flags}
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$current"; fi
+}
+complete -F _tcmu_gluster tcmu-gluster
+"""
+
+_ZSH = """\
+#compdef tcmu-gluster
+autoload -U +X compinit && compinit
+autoload -U +X bashcompinit && bashcompinit
+"""

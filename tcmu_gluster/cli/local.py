@@ -1,0 +1,191 @@
+"""The verbs that don't ask the daemon: export, serve, recover, settings, completion. What they run is loaded late."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from ..config.addresses import AccessRule, Portal, parse_access_rule, parse_portal
+from ..config.names import validate_iscsi_name
+from ..config.settings import Settings, flag_name, load_settings, variable_name
+from ..config.sizes import parse_size
+from ..config.uri import parse_backing
+from ..control.operations import UsageError
+from ..errors import ConfigError, OperationError
+from .completion import SHELLS, completion_script
+from .render import as_json, printable, table
+
+LARGEST_LUN = 16383
+"""The largest LUN of the flat addressing method (SAM-5 4.7.7.3)."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `export` was asked for, checked. uri is canonical; chap is (user, file with the password)."""
+
+    uri: str
+    size: Optional[int] = None
+    portals: tuple[Portal, ...] = (Portal("127.0.0.1"),)
+    iqn: Optional[str] = None
+    lun: int = 0
+    read_only: bool = False
+    allow: tuple[AccessRule, ...] = ()
+    chap: Optional[tuple[str, Path]] = None
+    json: bool = False
+
+
+def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Declare them on the parser's list of verbs."""
+    export = verbs.add_parser(
+        "export",
+        parents=[common],
+        help="serve one disk in the foreground, without a daemon",
+        description="Serve one disk over iSCSI until Ctrl-C, without a daemon or a configuration.",
+    )
+    export.add_argument("uri", metavar="URI", help="gluster://server/volume/path, file:///path or memory:NAME?size=64M")
+    add = export.add_argument
+    add("--size", help="make the file with this size if it is missing, as in 2G")
+    add("--portal", action="append", metavar="ADDR[:PORT]", help="where to listen (127.0.0.1); repeatable")
+    add("--iqn", help="the target's name; one is made up if there is none")
+    add("--lun", type=int, default=0, help="the LUN (0)")
+    add("--read-only", action="store_true", help="initiators may not write")
+    add("--allow", action="append", metavar="all|IQN|CIDR", help="who may log in; repeatable")
+    add("--chap", metavar="USER:FILE", help="ask for this user and the password in the file")
+    export.set_defaults(run=run_export)
+
+    serve = verbs.add_parser("serve", parents=[common], help="run the daemon",
+                             description="Run the daemon: both fronts, control socket, D-Bus, metrics.")  # fmt: skip
+    add_settings_flags(serve)
+    serve.set_defaults(run=run_serve)
+
+    recover = verbs.add_parser(
+        "recover",
+        parents=[common],
+        help="free a host that hangs because a handler died",
+        description="Release whoever waits for a handler that is gone: pending netlink answers, and the commands in the "
+        "rings of our devices. Commands fail with an error.",
+    )
+    recover.add_argument("name", nargs="?", metavar="DISK", help="only this disk")
+    recover.add_argument("--force", action="store_true", help="also while the daemon is running")
+    add_settings_flags(recover)
+    recover.set_defaults(run=run_recover)
+
+    settings = verbs.add_parser(
+        "settings", parents=[common], help="list every setting, its value and where it comes from"
+    )
+    add_settings_flags(settings)
+    settings.set_defaults(run=run_settings)
+
+    completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(run=run_completion)
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting."""
+    group = parser.add_argument_group(
+        "settings", "each is also a key of the settings file and a TCMU_GLUSTER_* variable"
+    )
+    for setting in fields(Settings):
+        if setting.name != "control_socket":  # every verb has that one
+            group.add_argument(
+                flag_name(setting.name), dest=setting.name, metavar="VALUE", help=setting.metadata["help"]
+            )
+
+
+def settings_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The flags among options that are settings, None where not given."""
+    return {setting.name: getattr(options, setting.name, None) for setting in fields(Settings)}
+
+
+def export_options(options: argparse.Namespace) -> ExportOptions:
+    """The checked options of export. Raises UsageError."""
+    try:
+        iqn = validate_iscsi_name(options.iqn) if options.iqn else None
+        rules = tuple(map(parse_access_rule, options.allow or ()))
+        portals = tuple(map(parse_portal, options.portal or ("127.0.0.1",)))
+        size = parse_size(options.size) if options.size is not None else None
+        backing = parse_backing(options.uri)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    if not 0 <= options.lun <= LARGEST_LUN:
+        raise UsageError(f"--lun lies between 0 and {LARGEST_LUN}, not {options.lun}")
+    if not rules:
+        raise UsageError("nobody would be allowed to log in; add --allow IQN (an initiator's name), "
+                         "--allow 192.0.2.0/24 (a network) or, for everybody, --allow all")  # fmt: skip
+    return ExportOptions(
+        str(backing), size, portals, iqn, options.lun, options.read_only, rules, _chap(options.chap), options.json
+    )
+
+
+def _chap(text: Optional[str]) -> Optional[tuple[str, Path]]:
+    if text is None:
+        return None
+    user, colon, file = text.partition(":")
+    if not user or not colon or not file:
+        raise UsageError(f"--chap wants USER:FILE, where the file holds the password, not {text!r}")
+    return user, Path(file)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Serve one disk in the foreground."""
+    checked = export_options(options)
+    try:
+        return int(importlib.import_module("handler.export").run(checked) or 0)
+    except ConfigError as error:  # what was typed is well formed; the world refused it
+        raise OperationError(str(error)) from error
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    """Run the daemon in the foreground."""
+    loaded = load_settings(settings_flags(options))
+    return int(importlib.import_module("handler.service").run(loaded.settings) or 0)
+
+
+def run_recover(options: argparse.Namespace) -> int:
+    """Free a host that hangs."""
+    settings = load_settings(settings_flags(options)).settings
+    report = importlib.import_module("handler.recover").run(settings, name=options.name, force=options.force)
+    print(as_json(report) if options.json else printable(report["now"]))
+    return 0
+
+
+def run_settings(options: argparse.Namespace) -> int:
+    """List every setting."""
+    loaded = load_settings(settings_flags(options))
+    rows = [
+        {**asdict(entry), "value": _shown(entry.value), "variable": variable_name(entry.name)}
+        for entry in loaded.origins
+    ]
+    print(as_json({"items": rows}) if options.json else table(("name", "value", "origin", "help"), rows))
+    return 0
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def run_completion(options: argparse.Namespace) -> int:
+    """Print a completion script."""
+    print(completion_script(options.shell, LOCAL_WORDS), end="")
+    return 0
+
+
+def _flags(*names: str) -> Sequence[str]:
+    return (*names, "--json", "--debug", "--control-socket", "--help")
+
+
+LOCAL_WORDS: dict[str, Sequence[str]] = {
+    "export": _flags("--size", "--portal", "--iqn", "--lun", "--read-only", "--allow", "--chap"),
+    "serve": _flags(*(flag_name(setting.name) for setting in fields(Settings) if setting.name != "control_socket")),
+    "recover": _flags("--force"),
+    "settings": _flags(),
+    "completion": SHELLS,
+}
+"""verb -> what may follow it, for completion."""

@@ -1,0 +1,177 @@
+"""tcmu-gluster: noun, verb, arguments. The parser is made from the operations table.
+
+Exit codes: 0 done, 1 refused (one sentence says why), 2 asked for wrongly, 3 the daemon can't be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Optional
+
+from .. import __version__
+from ..config.settings import load_settings
+from ..control.client import ControlClient, DaemonUnreachable
+from ..control.operations import OPERATIONS, Argument, Kind, Operation, UsageError
+from ..errors import ConfigError, TcmuGlusterError
+from .completion import command_flag
+from .local import add_local_verbs, settings_flags
+from .render import ProgressLine, as_json, printable, render
+
+NOUNS = {
+    "disk": "disks: files on a volume, shown as SCSI disks",
+    "target": "iSCSI targets of the engine",
+    "lun": "which disks a target shows",
+    "portal": "where a target listens",
+    "acl": "who may log in to a target",
+    "chap": "passwords of a target",
+    "session": "who is logged in",
+}
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but what is wrong is said in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit 2."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = Parser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print machine-readable output")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("--control-socket", metavar="FILE", help="where the daemon listens")
+    parser = Parser(prog="tcmu-gluster", description="A file on a GlusterFS volume as a SCSI disk.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"tcmu-gluster {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    nouns: dict[str, Any] = {}
+    for operation in OPERATIONS.values():
+        place, word = verbs, operation.words[-1]
+        if len(operation.words) == 2:
+            noun = operation.words[0]
+            if noun not in nouns:
+                group = verbs.add_parser(noun, help=NOUNS[noun], description=NOUNS[noun].capitalize() + ".")
+                nouns[noun] = group.add_subparsers(metavar="VERB", required=True, title="verbs")
+            place = nouns[noun]
+        _add_operation(place, word, operation, common)
+    add_local_verbs(verbs, common)
+    return parser
+
+
+def _add_operation(verbs: Any, word: str, operation: Operation, common: argparse.ArgumentParser) -> None:
+    parser = verbs.add_parser(
+        word, parents=[common], help=operation.help, description=operation.help, allow_abbrev=False
+    )
+    for argument in operation.arguments:
+        _add_argument(parser, argument)
+    parser.set_defaults(run=run_operation, operation=operation)
+
+
+def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
+    metavar = "{" + ",".join(argument.choices) + "}" if argument.choices else argument.name.upper()
+    if argument.positional:
+        parser.add_argument(
+            argument.name, nargs=None if argument.required else "?", metavar=metavar, help=argument.help
+        )
+    elif argument.kind is Kind.FLAG:
+        parser.add_argument(argument.flag, dest=argument.name, action="store_true", default=None, help=argument.help)
+    elif argument.kind is Kind.SECRET:
+        text = f"a file that holds it ('-' for standard input): {argument.help}"
+        flag = command_flag(argument)
+        parser.add_argument(flag, dest=argument.name, metavar="FILE", required=argument.required, help=text)
+    else:
+        parser.add_argument(
+            argument.flag, dest=argument.name, required=argument.required, metavar=metavar, help=argument.help
+        )
+
+
+def run_operation(options: argparse.Namespace) -> int:
+    """Ask the daemon and print what it says."""
+    operation: Operation = options.operation
+    args = {argument.name: _value(argument, getattr(options, argument.name)) for argument in operation.arguments}
+    operation.check(args)  # what can be said here need not be asked there
+    settings = load_settings(settings_flags(options)).settings
+    progress = ProgressLine(as_json=options.json)
+    try:
+        with ControlClient(settings.control_socket) as client:
+            result = client.call(operation.name, args, progress)
+    finally:
+        progress.end()
+    for warning in result.get("warnings", ()):
+        print(f"tcmu-gluster: {printable(str(warning))}", file=sys.stderr)
+    text = as_json(result) if options.json else render(operation, result)
+    if text:
+        print(text)
+    return 0
+
+
+def _value(argument: Argument, given: Any) -> Any:
+    if given is None:
+        return None
+    if argument.kind is Kind.FILE:
+        return os.path.abspath(given)
+    if argument.kind is Kind.SECRET:
+        return read_secret(Path(given))
+    return given
+
+
+def read_secret(file: Path) -> str:
+    """The first line of a file, or of standard input for '-'. Raises UsageError."""
+    try:
+        text = sys.stdin.readline() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"the password can't be read from {file}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    secret = text.split("\n", 1)[0].rstrip("\r")
+    if not secret:
+        raise UsageError(f"the first line of {file} is empty; it should be the password")
+    return secret
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one command line; returns the exit code."""
+    options = build_parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not complain
+        return EXIT_REFUSED
+    except (TcmuGlusterError, OSError) as error:
+        if options.debug:
+            traceback.print_exc()
+        return _fail(error, options.json)
+    except Exception as error:
+        if options.debug:
+            raise
+        return _fail(
+            error, options.json, f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it"
+        )
+
+
+def _fail(error: Exception, json_wanted: bool, sentence: str = "") -> int:
+    sentence = printable(sentence or str(error)) or type(error).__name__
+    code = EXIT_REFUSED
+    if isinstance(error, DaemonUnreachable):
+        code = EXIT_UNREACHABLE
+    elif isinstance(error, (UsageError, ConfigError)):
+        code = EXIT_USAGE
+    if json_wanted:
+        print(as_json({"error": sentence, "exit_code": code}))
+    print(f"tcmu-gluster: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
