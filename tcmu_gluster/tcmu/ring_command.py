@@ -35,6 +35,7 @@ class RingCommand(Command):
         self.cdb = cdb
         self.iovecs = iovecs
         self.data_in_bytes = self.data_out_bytes = length
+        self.data_out_wanted = -1
         self.tag = tag
         self.done = done
         self.fields = self.entry = self.task = None
