@@ -33,9 +33,9 @@ class Result(NamedTuple):
 
 _SUITE = re.compile(r"^Suite: (.+?)\s*$")
 _TEST = re.compile(r"^  Test: (.+?) \.\.\.(.*)$")
-# The verdict follows the test's own last output directly: at the start of a line, or glued to its end.  The test's own
-# log lines such as "[FAILED] READ16 ..." are no verdict: there the word stands in brackets.
-_VERDICT = re.compile(r"(passed|FAILED)\s*$")
+# The verdict follows the test's own last output directly: at the start of a line (then the next suite's preparation may
+# log behind it), or glued to its end.  "[FAILED] READ16 ..." in the test's own log is no verdict: there it is in brackets.
+_VERDICT = re.compile(r"^(passed|FAILED)\b|(passed|FAILED)\s*$")
 _RECORD = re.compile(r"^    \d+\. (.+?)\s*$")
 _SKIP = re.compile(r"\[SKIPPED\]\s*(.*?)\s*$")
 _END = re.compile(r"^Run Summary:")
@@ -84,11 +84,12 @@ class _Test:
             self.skipped = _without_verdict(skip.group(1)) or "no reason given"
         record = _RECORD.match(line)
         if self.verdict == "FAILED" and record:
-            self.records.append(record.group(1))
+            if record.group(1) not in self.records:  # a check in a loop fails hundreds of times
+                self.records.append(record.group(1))
             return
         verdict = _VERDICT.search(line)
         if verdict:
-            self.verdict = verdict.group(1)
+            self.verdict = verdict.group(1) or verdict.group(2)
         if line.strip():
             self.last_line = line.strip()
 

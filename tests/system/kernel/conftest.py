@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +59,7 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
     """All boots of this run.  Skips, with the reason, where there is no QEMU."""
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
-        packages = Path(__file__).with_name("packages.txt")
-        pytest.skip(f"the test machine needs {', '.join(missing)} (packages: {packages.name}; script/setup installs them)")
+        pytest.skip(f"the test machine needs {', '.join(missing)}: script/setup installs the packages of packages.txt")
     selected: dict[str, list[str]] = {}
     for item in request.session.items:
         name = getattr(item, "callspec", None) and item.callspec.params.get("scenario")  # type: ignore[attr-defined]

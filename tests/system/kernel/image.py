@@ -25,7 +25,7 @@ META_PACKAGE = os.environ.get("TCMU_GLUSTER_TEST_KERNEL", "linux-image-amd64")
 _INITRD_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _INITRD_COMMANDS = ("sh", "mount", "mkdir", "modprobe", "switch_root", "echo", "poweroff")
 
-# Runs in the initial RAM disk: the host's root read-only with a throw-away layer above it, the kernel's own modules, /io.
+# Runs in the initial RAM disk: the host's root read-only under a throw-away layer, the kernel's own modules, /io.
 _INIT = """#!/bin/sh
 export PATH=/bin
 fail() { echo "initrd: $*" > /dev/console; poweroff -f; }

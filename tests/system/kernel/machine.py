@@ -1,10 +1,10 @@
-"""One boot of the test machine: QEMU with our kernel, this host's root (read-only, under a layer) and the checkout in it.
+"""One boot of the test machine: QEMU, Debian's kernel, this host's root (read-only, under a layer) with the checkout.
 
     with Machine("default", ["loop_filesystems", ...]) as machine:
         result = machine.result("loop_filesystems")     # waits for it; raises MachineError if it can no longer come
 
-The guest runs the scenarios one after the other and appends a JSON line for each to /io/results.jsonl, which is a shared
-folder of the host: results are read while the machine runs.
+The guest runs the scenarios one after the other and appends a JSON line for each to /io/results.jsonl, which is a
+shared folder of the host: results are read while the machine runs.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Machine:
 
     def __enter__(self) -> Machine:
         kernel = image.prepare()
+        self.release = kernel.release
         self.folder = Path(tempfile.mkdtemp(prefix=f"tcmu-gluster-{self.job}-"))
         self.io = self.folder / "io"
         self.io.mkdir()
@@ -52,7 +53,8 @@ class Machine:
         brick = self._brick()
         self._started = time.monotonic()
         with open(self.folder / "qemu.log", "wb") as log:
-            self._qemu = subprocess.Popen(self._command(kernel, brick), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._qemu = subprocess.Popen(self._command(kernel, brick), stdin=subprocess.DEVNULL, stdout=log,
+                                          stderr=subprocess.STDOUT)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,16 +111,18 @@ class Machine:
         brick = self.folder / "brick.img"
         with open(brick, "wb") as file:
             file.truncate(_BRICK_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(brick)], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(brick)],
+                       check=True)
         return brick
 
     def _command(self, kernel: image.Image, brick: Path) -> list[str]:
+        accelerator = os.environ.get("TCMU_GLUSTER_TEST_ACCEL", "tcg,thread=multi")
         append = ("console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr audit=0 selinux=0 apparmor=0 "
                   "random.trust_cpu=on tsc=reliable")
         return [
-            "qemu-system-x86_64", "-M", "q35", "-accel", os.environ.get("TCMU_GLUSTER_TEST_ACCEL", "tcg,thread=multi"),
-            "-cpu", "Nehalem", "-smp", "2", "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot", "-serial", f"file:{self.folder}/console.txt", "-device", "virtio-rng-pci",
+            "qemu-system-x86_64", "-M", "q35", "-accel", accelerator, "-cpu", "Nehalem", "-smp", "2",
+            "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-serial", f"file:{self.folder}/console.txt", "-device", "virtio-rng-pci",
             "-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd), "-append", append,
             *_share("root", Path("/"), "readonly=on,multidevs=remap"),
             *_share("modules", kernel.modules, "readonly=on"),

@@ -5,6 +5,7 @@ Layout: linux/drivers/target/target_core_configfs.c, .../loopback/tcm_loop.c, ..
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable
@@ -85,10 +86,8 @@ def backstore(name: str) -> Path:
 def delete(folder: Path) -> None:
     """Remove a backstore, and its HBA if that is empty now."""
     folder.rmdir()
-    try:
+    with contextlib.suppress(OSError):  # other backstores are under it
         folder.parent.rmdir()
-    except OSError:
-        pass  # other backstores are under it
 
 
 class LoopDisk:

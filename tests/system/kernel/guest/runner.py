@@ -124,7 +124,10 @@ def _wait(child: int, limit: float) -> str:
 
 
 def _kernel_messages() -> dict[int, str]:
-    """The kernel's buffer by sequence number.  Source: Documentation/ABI/testing/dev-kmsg ("prio,number,time,-;text")."""
+    """The kernel's buffer by sequence number.
+
+    Source: Documentation/ABI/testing/dev-kmsg ("prio,number,time,-;text").
+    """
     messages = {}
     file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:

@@ -1,0 +1,45 @@
+"""libiscsi's 230 tests over LIO's portal: our disk, and for the baseline LIO's own fileio backstore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.system import cu
+
+from .. import lio, services
+from ..runner import scenario
+from ..shell import expect, run, say, write
+
+NAME = "iqn.2007-10.com.github:sahlberg:libiscsi:iscsi-test"
+IQN = "iqn.2024-01.test.vm:conformance"
+BASELINE = Path(__file__).resolve().parents[2] / "conformance-baseline.txt"
+SIZE_BYTES = 100 << 20
+
+
+def run_all(backing: Path, log: Path) -> dict[str, Any]:
+    """All tests on LUN 0 of a target with explicit ACLs for both of the program's initiator names."""
+    for attribute in ("emulate_tpu", "emulate_tpws"):
+        write(backing / "attrib" / attribute, "1")
+    with lio.Target(IQN, [backing], initiators=(NAME, NAME + "-2")):
+        text = run("iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0", status=None, limit=900)
+    log.write_text(text)
+    results = cu.parse(text)
+    say(f"{cu.counts(results)}")
+    for result in results:
+        if result.outcome in (cu.FAILED, cu.UNFINISHED):
+            say(f"{result.outcome}: {result.name}: {result.reason}")
+    expect(len(results) > 200, f"the program ran its tests ({len(results)})")
+    return {"counts": cu.counts(results), "failures": cu.names(results, cu.FAILED, cu.UNFINISHED)}
+
+
+@scenario(job="baseline", limit=950)
+def conformance_of_lio_fileio() -> dict[str, Any]:
+    """What LIO's own fileio backstore (write-back) fails: the yardstick, written down by the script baseline."""
+    lio.start()
+    lio.make_pr_folder()
+    services.start_iscsid()
+    backing = lio.fileio("plain", "/run/plain.img", SIZE_BYTES, write_back=True)
+    figures = run_all(backing, Path("/io/cu-fileio.txt"))
+    lio.delete(backing)
+    return figures
