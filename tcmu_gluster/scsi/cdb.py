@@ -1,0 +1,108 @@
+"""CDB layouts, in operation code order. A field that no layout lists is reserved (or obsolete) and is not looked at.
+
+Source: SBC-3 clause 5 and SPC-4 clause 6, under the command's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tcmu_gluster.wire.layout import Bit, Bits, Const, Field, Int, Layout
+
+_CDB_BYTES = ((0x20, 6), (0x60, 10), (0x80, 0), (0xA0, 16), (0xC0, 12), (0x100, 0))  # by group code, SPC-4 4.2.5.1
+
+
+def cdb_bytes(operation_code: int) -> int:
+    """The length that the group code (bits 7..5) gives; 0 for variable length, reserved and vendor specific groups."""
+    for limit, size_bytes in _CDB_BYTES:
+        if operation_code < limit:
+            return size_bytes
+    return 0
+
+
+def cdb(name: str, operation_code: int, fields: Sequence[Field], service_action: int = -1) -> Layout:
+    """A CDB's layout: operation code, SERVICE ACTION in byte 1 if there is one, fields, NACA of the CONTROL byte."""
+    size_bytes = cdb_bytes(operation_code)
+    head: list[Field] = [Const("operation_code", 0, 1, operation_code)]
+    if service_action >= 0:
+        head.append(Bits("service_action", 1, high=4, low=0, value=service_action))
+    return Layout(name, size_bytes, (*head, *fields, Bit("naca", size_bytes - 1, 2)))
+
+
+def _lba(size_bytes: int) -> Int:
+    return Int("logical_block_address", 2, size_bytes)
+
+
+_READ_BITS = (Bits("rdprotect", 1, high=7, low=5), Bit("dpo", 1, 4), Bit("fua", 1, 3))
+_WRITE_BITS = (Bits("wrprotect", 1, high=7, low=5), Bit("dpo", 1, 4), Bit("fua", 1, 3))
+_VERIFY_BITS = (Bits("vrprotect", 1, high=7, low=5), Bit("dpo", 1, 4), Bits("bytchk", 1, high=2, low=1))
+_WRITE_VERIFY_BITS = (Bits("wrprotect", 1, high=7, low=5), Bit("dpo", 1, 4), Bits("bytchk", 1, high=2, low=1))
+_WRITE_SAME_BITS = (Bits("wrprotect", 1, high=7, low=5), Bit("anchor", 1, 4), Bit("unmap", 1, 3))
+_LBA_6 = (Bits("logical_block_address", 1, high=20, low=0, size_bytes=3), Int("transfer_length", 4, 1))
+_MODE_SENSE = (Bits("pc", 2, high=7, low=6), Bits("page_code", 2, high=5, low=0), Int("subpage_code", 3, 1))
+
+# SPC-4 clause 6
+TEST_UNIT_READY = cdb("TEST UNIT READY", 0x00, ())
+REQUEST_SENSE = cdb("REQUEST SENSE", 0x03, (Bit("desc", 1, 0), Int("allocation_length", 4, 1)))
+INQUIRY = cdb("INQUIRY", 0x12, (Bit("evpd", 1, 0), Int("page_code", 2, 1), Int("allocation_length", 3, 2)))
+MODE_SELECT_6 = cdb("MODE SELECT(6)", 0x15, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 4, 1)))
+MODE_SENSE_6 = cdb("MODE SENSE(6)", 0x1A, (Bit("dbd", 1, 3), *_MODE_SENSE, Int("allocation_length", 4, 1)))
+MODE_SELECT_10 = cdb("MODE SELECT(10)", 0x55, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 7, 2)))
+MODE_SENSE_10 = cdb("MODE SENSE(10)", 0x5A, (
+    Bit("llbaa", 1, 4), Bit("dbd", 1, 3), *_MODE_SENSE,
+    Int("allocation_length", 7, 2),
+))  # fmt: skip
+REPORT_LUNS = cdb("REPORT LUNS", 0xA0, (Int("select_report", 2, 1), Int("allocation_length", 6, 4)))
+REPORT_SUPPORTED_OPERATION_CODES = cdb("REPORT SUPPORTED OPERATION CODES", 0xA3, (
+    Bit("rctd", 2, 7), Bits("reporting_options", 2, high=2, low=0),
+    Int("requested_operation_code", 3, 1),
+    Int("requested_service_action", 4, 2),
+    Int("allocation_length", 6, 4),
+), 0x0C)  # fmt: skip
+
+# SBC-3 clause 5
+READ_6 = cdb("READ(6)", 0x08, _LBA_6)
+WRITE_6 = cdb("WRITE(6)", 0x0A, _LBA_6)
+START_STOP_UNIT = cdb("START STOP UNIT", 0x1B, (
+    Bit("immed", 1, 0),
+    Bits("power_condition_modifier", 3, high=3, low=0),
+    Bits("power_condition", 4, high=7, low=4), Bit("no_flush", 4, 2), Bit("loej", 4, 1), Bit("start", 4, 0),
+))  # fmt: skip
+READ_CAPACITY_10 = cdb("READ CAPACITY(10)", 0x25, ())
+READ_10 = cdb("READ(10)", 0x28, (*_READ_BITS, _lba(4), Int("transfer_length", 7, 2)))
+WRITE_10 = cdb("WRITE(10)", 0x2A, (*_WRITE_BITS, _lba(4), Int("transfer_length", 7, 2)))
+WRITE_AND_VERIFY_10 = cdb("WRITE AND VERIFY(10)", 0x2E, (*_WRITE_VERIFY_BITS, _lba(4), Int("transfer_length", 7, 2)))
+VERIFY_10 = cdb("VERIFY(10)", 0x2F, (*_VERIFY_BITS, _lba(4), Int("verification_length", 7, 2)))
+PRE_FETCH_10 = cdb("PRE-FETCH(10)", 0x34, (Bit("immed", 1, 1), _lba(4), Int("prefetch_length", 7, 2)))
+SYNCHRONIZE_CACHE_10 = cdb("SYNCHRONIZE CACHE(10)", 0x35, (
+    Bit("immed", 1, 1),
+    _lba(4),
+    Int("number_of_logical_blocks", 7, 2),
+))  # fmt: skip
+WRITE_SAME_10 = cdb("WRITE SAME(10)", 0x41, (*_WRITE_SAME_BITS, _lba(4), Int("number_of_logical_blocks", 7, 2)))
+UNMAP = cdb("UNMAP", 0x42, (Bit("anchor", 1, 0), Int("parameter_list_length", 7, 2)))
+READ_16 = cdb("READ(16)", 0x88, (*_READ_BITS, _lba(8), Int("transfer_length", 10, 4)))
+COMPARE_AND_WRITE = cdb("COMPARE AND WRITE", 0x89, (*_WRITE_BITS, _lba(8), Int("number_of_logical_blocks", 13, 1)))
+WRITE_16 = cdb("WRITE(16)", 0x8A, (*_WRITE_BITS, _lba(8), Int("transfer_length", 10, 4)))
+WRITE_AND_VERIFY_16 = cdb("WRITE AND VERIFY(16)", 0x8E, (*_WRITE_VERIFY_BITS, _lba(8), Int("transfer_length", 10, 4)))
+VERIFY_16 = cdb("VERIFY(16)", 0x8F, (*_VERIFY_BITS, _lba(8), Int("verification_length", 10, 4)))
+PRE_FETCH_16 = cdb("PRE-FETCH(16)", 0x90, (Bit("immed", 1, 1), _lba(8), Int("prefetch_length", 10, 4)))
+SYNCHRONIZE_CACHE_16 = cdb("SYNCHRONIZE CACHE(16)", 0x91, (
+    Bit("immed", 1, 1),
+    _lba(8),
+    Int("number_of_logical_blocks", 10, 4),
+))  # fmt: skip
+WRITE_SAME_16 = cdb("WRITE SAME(16)", 0x93, (
+    *_WRITE_SAME_BITS, Bit("ndob", 1, 0),
+    _lba(8),
+    Int("number_of_logical_blocks", 10, 4),
+))  # fmt: skip
+READ_CAPACITY_16 = cdb("READ CAPACITY(16)", 0x9E, (Int("allocation_length", 10, 4),), 0x10)
+GET_LBA_STATUS = cdb("GET LBA STATUS", 0x9E, (_lba(8), Int("allocation_length", 10, 4)), 0x12)
+READ_12 = cdb("READ(12)", 0xA8, (*_READ_BITS, _lba(4), Int("transfer_length", 6, 4)))
+WRITE_12 = cdb("WRITE(12)", 0xAA, (*_WRITE_BITS, _lba(4), Int("transfer_length", 6, 4)))
+WRITE_AND_VERIFY_12 = cdb("WRITE AND VERIFY(12)", 0xAE, (*_WRITE_VERIFY_BITS, _lba(4), Int("transfer_length", 6, 4)))
+VERIFY_12 = cdb("VERIFY(12)", 0xAF, (*_VERIFY_BITS, _lba(4), Int("verification_length", 6, 4)))
+
+LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_length", "prefetch_length")
+"""How the commands that name a range of blocks call its length."""

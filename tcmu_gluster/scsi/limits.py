@@ -1,0 +1,66 @@
+"""What a unit is made with (UnitOptions) and what follows from it and from the backend for the initiators (Limits)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from tcmu_gluster.backends.base import Capabilities
+
+BLOCK_SIZES_BYTES = (512, 4096)
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """How a backing is shown as a disk.
+
+    thin None means: thin if the backend can discard. maximum_transfer_bytes bounds the memory one command may take.
+    """
+
+    block_size_bytes: int = 512
+    physical_block_bytes: int = 4096
+    write_protected: bool = False
+    thin: Optional[bool] = None
+    removable: bool = False
+    maximum_transfer_bytes: int = 8 << 20
+    maximum_unmap_blocks: int = 1 << 20
+    maximum_write_same_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        if self.block_size_bytes not in BLOCK_SIZES_BYTES:
+            raise ValueError(f"block_size_bytes is 512 or 4096, not {self.block_size_bytes}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers of VPD page B0h, in blocks; the handlers hold to the same ones."""
+
+    transfer_blocks: int
+    optimal_transfer_blocks: int
+    optimal_granularity_blocks: int
+    compare_and_write_blocks: int
+    unmap_blocks: int
+    unmap_descriptors: int
+    unmap_granularity_blocks: int
+    write_same_blocks: int
+
+    @classmethod
+    def of(cls, options: UnitOptions, capabilities: Capabilities, thin: bool) -> Limits:
+        """The limits of a unit with these options on a backend that can do this."""
+        block = options.block_size_bytes
+        transfer = max(options.maximum_transfer_bytes // block, 1)
+        return cls(
+            transfer_blocks=transfer,
+            optimal_transfer_blocks=min(max(capabilities.optimal_io_bytes // block, 1), transfer),
+            optimal_granularity_blocks=max(options.physical_block_bytes // block, 1),
+            compare_and_write_blocks=min(255, max(transfer // 2, 1)),
+            unmap_blocks=options.maximum_unmap_blocks if thin else 0,
+            unmap_descriptors=256 if thin else 0,
+            unmap_granularity_blocks=max(capabilities.discard_granularity_bytes // block, 1) if thin else 0,
+            write_same_blocks=max(options.maximum_write_same_bytes // block, 1),
+        )
+
+
+def physical_exponent(options: UnitOptions) -> int:
+    """LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT of READ CAPACITY(16)."""
+    return max((options.physical_block_bytes // options.block_size_bytes).bit_length() - 1, 0)

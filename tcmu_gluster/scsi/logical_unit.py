@@ -1,0 +1,326 @@
+"""A logical unit: gates in one fixed order, handlers from the table, and the place where an error becomes an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional, Protocol
+
+from tcmu_gluster.backends.base import Backend, Map, Operation, Read
+from tcmu_gluster.errors import ScsiError
+from tcmu_gluster.scsi.command import (
+    ABORTED,
+    Command,
+    Function,
+    ManagementResponse,
+    Nexus,
+    Response,
+    Status,
+    TaskAttribute,
+    TaskManagement,
+)
+from tcmu_gluster.scsi.identity import Identity, identity_from
+from tcmu_gluster.scsi.limits import Limits, UnitOptions
+from tcmu_gluster.scsi.mode_pages import ModePages
+from tcmu_gluster.scsi.overlap import FREE, WRITES
+from tcmu_gluster.scsi.sense import (
+    READING,
+    WRITING,
+    Asc,
+    Busy,
+    DataProtect,
+    HardwareError,
+    InvalidFieldInCdb,
+    InvalidOpcode,
+    NotReady,
+    ReservationConflict,
+    StatusError,
+    UnitAttention,
+    error_of,
+)
+from tcmu_gluster.scsi.table import COMMANDS, CommandTable, Entry, Feature, Gate
+from tcmu_gluster.scsi.task import Task, TaskSet
+from tcmu_gluster.scsi.unit_attention import UnitAttentions
+
+Report = Callable[[Command, BaseException], None]
+ManagementDone = Callable[[ManagementResponse], None]
+
+SIMPLE, ACA = TaskAttribute.SIMPLE, TaskAttribute.ACA
+NOT_SUPPORTED = ManagementResponse.FUNCTION_NOT_SUPPORTED
+COMPLETE = ManagementResponse.FUNCTION_COMPLETE
+
+
+class Reservations(Protocol):
+    """What the reservation gate asks. None on a unit means that nothing is reserved."""
+
+    def allows(self, command: Command) -> bool:
+        """Whether the command's nexus may do it."""
+
+
+class LogicalUnit:
+    """One disk: a backend, and what SCSI knows about it. Lives in one thread; execute() never raises.
+
+    report(command, error) is called for an error that nobody foresaw, before it is answered INTERNAL TARGET FAILURE.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        options: Optional[UnitOptions] = None,
+        identity: Optional[Identity] = None,
+        *,
+        report: Optional[Report] = None,
+        rows: Sequence[Entry] = COMMANDS,
+    ) -> None:
+        self.backend = backend
+        self.options = options or UnitOptions()
+        self.identity = identity or identity_from(backend.identity)
+        self.report = report
+        self.attentions = UnitAttentions()
+        self.modes = ModePages()
+        self.tasks = TaskSet(self._start_waiting, self.answer)
+        self.reservations: Optional[Reservations] = None
+        self.not_ready: Optional[Asc] = None
+        self._protected: set[Nexus] = set()
+        self._inventories: dict[Nexus, Callable[[], Sequence[int]]] = {}
+        wanted = self.options.thin
+        self.thin = backend.capabilities.can_discard if wanted is None else wanted
+        features = (Feature.THIN if self.thin else Feature.NONE) | (
+            Feature.REMOVABLE if self.options.removable else Feature.NONE
+        )
+        self.commands = CommandTable(rows, features)
+        self.limits = Limits.of(self.options, backend.capabilities, self.thin)
+        # read by every READ and WRITE
+        self._slots = self.commands.slots
+        self.block_size_bytes = self.options.block_size_bytes
+        self.transfer_blocks = self.limits.transfer_blocks
+        self.blocks = backend.size_bytes // self.block_size_bytes
+        self.durable_writes = False
+        self.write_protected = False
+        self.descriptor_sense = False
+        self.quiet = True
+        self.look_again()
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def execute(self, command: Command) -> Optional[Response]:
+        """Run a command. Its Response at once, or None: then command.done(command, response) is called once, later."""
+        try:
+            cdb = command.cdb
+            entry = self._slots[cdb[0]]
+            if entry.__class__ is not Entry:
+                entry = self._service_action(entry, cdb)
+            command.entry = entry
+            command.fields = entry.unpack(cdb)
+            overlap = entry.overlap
+            if overlap != FREE and (overlap > WRITES or command.attribute > SIMPLE or self.tasks.restless):
+                if command.attribute >= ACA:  # no ACA condition can exist: NACA is refused
+                    raise InvalidFieldInCdb()
+                if self.tasks.has_to_wait(command):
+                    self.tasks.wait(command, self.backend)
+                    return None
+            return self._start(command, entry)
+        except Exception as error:
+            return self.answer(command, error)
+
+    def _start(self, command: Command, entry: Entry) -> Optional[Response]:
+        """The gates, then the handler. Raises whatever ends the command otherwise."""
+        if not self.quiet or command.cdb[entry.control] & 4:
+            self._gates(command, entry)
+        if not entry.has_steps:
+            response: Response = entry.handler(self, command)
+            return response
+        task = Task(self.tasks, command, self.backend, entry.handler(self, command))
+        try:
+            done = task.run(None)
+        except Exception as error:
+            return self.answer(command, error, task.operation)
+        if done is None:
+            self.tasks.add(task)
+        return done
+
+    def _start_waiting(self, command: Command) -> Optional[Response]:
+        try:
+            return self._start(command, command.entry)
+        except Exception as error:
+            return self.answer(command, error)
+
+    def _service_action(self, slot: Any, cdb: bytes) -> Entry:
+        """The row of an operation code that has service actions."""
+        if slot is None:
+            raise InvalidOpcode()
+        any_row: Entry = next(iter(slot.values()))
+        row = slot.get(any_row.unpack(cdb).service_action)
+        if row is None:
+            raise InvalidFieldInCdb("service_action", layout=any_row.layout)
+        found: Entry = row
+        return found
+
+    def _gates(self, command: Command, entry: Entry) -> None:
+        """In order of precedence: attention, reservation, readiness, write protection, fields."""
+        gates = entry.gates
+        if self.attentions.pending and not gates & Gate.ATTENTION:
+            asc = self.attentions.take(command.nexus)
+            if asc is not None:
+                self.look_again()
+                raise UnitAttention(asc)
+        if self.reservations is not None and not self.reservations.allows(command):
+            raise ReservationConflict()
+        if self.not_ready is not None and gates & Gate.MEDIUM:
+            raise NotReady(self.not_ready)
+        if entry.modifies and self.is_write_protected(command.nexus):
+            raise DataProtect(Asc.WRITE_PROTECTED)
+        if command.fields.naca:
+            raise InvalidFieldInCdb("naca")
+
+    def answer(self, command: Command, error: Exception, operation: Optional[Operation] = None) -> Response:
+        """The Response that an error becomes: the only such place."""
+        if isinstance(error, OSError):
+            if operation is None and command.task is not None:
+                operation = command.task.operation
+            cause, error = error, error_of(error, READING if isinstance(operation, (Read, Map)) else WRITING)
+            if isinstance(error, HardwareError):
+                self._tell(command, cause)
+        elif isinstance(error, MemoryError):
+            error = Busy()
+        elif command.fields is None and not isinstance(error, ScsiError):
+            error = InvalidFieldInCdb()  # fewer bytes than the operation code promises
+        elif not isinstance(error, ScsiError):
+            self._tell(command, error)
+            error = HardwareError()
+        if isinstance(error, InvalidFieldInCdb) and command.entry is not None:
+            error.locate(command.entry.layout)
+        assert isinstance(error, StatusError)
+        return error.response(self.descriptor_sense)
+
+    def _tell(self, command: Command, error: BaseException) -> None:
+        if self.report is not None:
+            self.report(command, error)
+
+    # -- what changes --------------------------------------------------------------------------------------------
+
+    def look_again(self) -> None:
+        """Work out what commands read from the state. Whoever changes the state calls it."""
+        modes = self.modes
+        self.durable_writes = not modes.value(0x08, "wce")
+        self.descriptor_sense = bool(modes.value(0x0A, "d_sense"))
+        self.write_protected = (
+            self.options.write_protected or self.backend.read_only or bool(modes.value(0x0A, "swp"))
+        )
+        self.quiet = not (
+            self.attentions.pending
+            or self.reservations is not None
+            or self.not_ready is not None
+            or self.write_protected
+            or self._protected
+        )
+
+    def is_write_protected(self, nexus: Nexus) -> bool:
+        """Whether a nexus may not write: the disk, SWP, or the nexus's own mapping says so."""
+        return self.write_protected or nexus in self._protected
+
+    def set_ready(self, not_ready: Optional[Asc] = None) -> None:
+        """None: the unit is ready. Else the additional sense code of the NOT READY that commands end with."""
+        self.not_ready = not_ready
+        self.look_again()
+
+    def capacity_changed(self) -> None:
+        """The backend has another size now: every nexus hears of it."""
+        self.blocks = self.backend.size_bytes // self.block_size_bytes
+        self.attentions.establish_all(Asc.CAPACITY_DATA_CHANGED)
+        self.look_again()
+
+    # -- nexuses -------------------------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        nexus: Nexus,
+        *,
+        inventory: Optional[Callable[[], Sequence[int]]] = None,
+        write_protected: bool = False,
+        attention: Optional[Asc] = Asc.POWER_ON_OCCURRED,
+    ) -> None:
+        """A nexus came into being. inventory() gives the LUNs its target shows; attention is the first it hears."""
+        self.attentions.attach(nexus, attention)
+        if inventory is not None:
+            self._inventories[nexus] = inventory
+        self._protected.discard(nexus)
+        if write_protected:
+            self._protected.add(nexus)
+        self.look_again()
+
+    def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:
+        """A nexus is gone: its tasks end ABORTED, then done() is called; what the unit kept for it goes."""
+        self.attentions.detach(nexus)
+        self._inventories.pop(nexus, None)
+        self._protected.discard(nexus)
+        self.look_again()
+        self.tasks.abort(lambda command: command.nexus == nexus, lambda command: ABORTED, done or _nothing)
+
+    def inventory(self, command: Command) -> Sequence[int]:
+        """The LUNs that REPORT LUNS lists for the command's nexus."""
+        ask = self._inventories.get(command.nexus)
+        return (command.lun,) if ask is None else ask()
+
+    # -- task management -----------------------------------------------------------------------------------------
+
+    def manage(self, request: TaskManagement, done: ManagementDone) -> None:
+        """Task management for this unit; done(response) when its effect is complete, at once if nothing runs."""
+        function = FUNCTIONS.get(request.function)
+        if function is None:
+            done(NOT_SUPPORTED)
+            return
+        function(self, request, done)
+
+    def _abort_task(self, request: TaskManagement, done: ManagementDone) -> None:
+        def is_it(command: Command) -> bool:
+            return command.tag == request.referenced_tag and command.nexus == request.nexus
+
+        if self.tasks.find(is_it) is None:
+            done(ManagementResponse.TASK_DOES_NOT_EXIST)
+            return
+        self.tasks.abort(is_it, lambda command: ABORTED, lambda: done(COMPLETE))
+
+    def _abort_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
+        self.tasks.abort(
+            lambda command: command.nexus == request.nexus, lambda command: ABORTED, lambda: done(COMPLETE)
+        )
+
+    def _clear_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
+        tas = bool(self.modes.value(0x0A, "tas"))
+        self._abort_all(request.nexus, lambda: done(COMPLETE), Asc.COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, tas)
+
+    def _logical_unit_reset(self, request: TaskManagement, done: ManagementDone) -> None:
+        self.reset(Asc.BUS_DEVICE_RESET, request.nexus, lambda: done(COMPLETE))
+
+    def reset(self, asc: Asc, by: Optional[Nexus], done: Callable[[], None]) -> None:
+        """A reset: every task ends, mode parameters go back to their defaults, every nexus hears asc."""
+        tas = bool(self.modes.value(0x0A, "tas"))
+        self.modes.reset()
+        self.attentions.establish_all(asc)
+        self.look_again()
+        self._abort_all(by, done, None, tas)
+
+    def _abort_all(self, by: Optional[Nexus], done: Callable[[], None], asc: Optional[Asc], tas: bool) -> None:
+        """End every task. With TAS the other nexuses are told by TASK ABORTED, else by a unit attention (asc)."""
+
+        def response_for(command: Command) -> Response:
+            return Response(Status.TASK_ABORTED) if tas and command.nexus != by else ABORTED
+
+        commands = self.tasks.abort(lambda command: True, response_for, done)
+        if asc is not None and not tas:
+            for nexus in {command.nexus for command in commands if command.nexus != by}:
+                self.attentions.establish(nexus, asc)
+            self.look_again()
+
+
+FUNCTIONS: dict[Function, Callable[[LogicalUnit, TaskManagement, ManagementDone], None]] = {
+    Function.ABORT_TASK: LogicalUnit._abort_task,
+    Function.ABORT_TASK_SET: LogicalUnit._abort_task_set,
+    Function.CLEAR_TASK_SET: LogicalUnit._clear_task_set,
+    Function.LOGICAL_UNIT_RESET: LogicalUnit._logical_unit_reset,
+}
+"""What a unit answers; the target's own functions are in target.py, the others are not supported."""
+
+
+def _nothing() -> None:
+    """Nobody waits."""

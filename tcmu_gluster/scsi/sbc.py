@@ -1,0 +1,277 @@
+"""The commands of SBC-3 that read, write, verify and flush blocks. Provisioning is in provisioning.py.
+
+Blocks here, bytes in the backend: `unit.block_size_bytes` converts, in this file and in provisioning.py only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from tcmu_gluster.backends.base import Flush, Operation, Read, Write
+from tcmu_gluster.scsi import buffers
+from tcmu_gluster.scsi.command import GOOD, Command, Response
+from tcmu_gluster.scsi.limits import physical_exponent
+from tcmu_gluster.scsi.sense import InvalidFieldInCdb, LbaOutOfRange, Miscompare
+from tcmu_gluster.scsi.spc import reply
+from tcmu_gluster.wire.layout import Bit, Bits, Int, Layout
+
+if TYPE_CHECKING:
+    from tcmu_gluster.scsi.logical_unit import LogicalUnit
+    from tcmu_gluster.scsi.task import Steps
+
+CHUNK_BYTES = 1 << 20
+"""How much a command reads or writes at a time when its memory isn't the initiator's."""
+
+READ_6_WHOLE = 256
+"""What TRANSFER LENGTH 0 means in the 6-byte commands, in blocks."""
+
+READ_CAPACITY_10_DATA = Layout("READ CAPACITY(10) parameter data", 8, (
+    Int("returned_logical_block_address", 0, 4),
+    Int("logical_block_length", 4, 4),
+))  # fmt: skip
+READ_CAPACITY_16_DATA = Layout("READ CAPACITY(16) parameter data", 32, (
+    Int("returned_logical_block_address", 0, 8),
+    Int("logical_block_length", 8, 4),
+    Bits("p_type", 12, high=3, low=1), Bit("prot_en", 12, 0),
+    Bits("p_i_exponent", 13, high=7, low=4), Bits("logical_blocks_per_physical_block_exponent", 13, high=3, low=0),
+    Bits("lbpme", 14, high=15, low=15, size_bytes=2), Bits("lbprz", 14, high=14, low=14, size_bytes=2),
+    Bits("lowest_aligned_logical_block_address", 14, high=13, low=0, size_bytes=2),
+))  # fmt: skip
+
+
+def check_range(unit: LogicalUnit, lba: int, blocks: int) -> None:
+    """Raises LbaOutOfRange unless lba and all blocks from it on exist."""
+    if lba >= unit.blocks:
+        raise LbaOutOfRange(lba)
+    if lba + blocks > unit.blocks:
+        raise LbaOutOfRange(unit.blocks)
+
+
+def whole_blocks(unit: LogicalUnit, command: Command, blocks: int) -> buffers.Views:
+    """The Data-Out of a write of so many blocks, cut to the whole blocks that the initiator really sent.
+
+    The CDB may name more than was sent (iSCSI: residual overflow) or less (underflow): the front tells the initiator
+    how much was moved, and nothing is written that isn't there.
+    """
+    block = unit.block_size_bytes
+    sent = command.data_out_bytes // block
+    return buffers.cut(command.data_out, 0, min(blocks, sent) * block)
+
+
+def read(unit: LogicalUnit, command: Command) -> Steps:
+    """READ(10/12/16): fill memory of the front's. FUA: what is read is on stable storage.  Source: SBC-3 5.10."""
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.transfer_length
+    if lba + blocks > unit.blocks or lba == unit.blocks:
+        check_range(unit, lba, blocks)
+    if blocks > unit.transfer_blocks:
+        raise InvalidFieldInCdb("transfer_length")
+    if command.cdb[1]:  # any flag at all: looked at apart, since it is 0 in nearly every READ
+        if fields.rdprotect:
+            raise InvalidFieldInCdb("rdprotect")
+        if fields.fua:
+            yield Flush()
+    if not blocks:
+        return GOOD
+    views = command.data_in(blocks * unit.block_size_bytes)
+    yield Read(lba * unit.block_size_bytes, views)
+    return Response(0, views)
+
+
+def read_6(unit: LogicalUnit, command: Command) -> Steps:
+    """READ(6).  Source: SBC-3 5.9."""
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
+    check_range(unit, lba, blocks)
+    views = command.data_in(blocks * unit.block_size_bytes)
+    yield Read(lba * unit.block_size_bytes, views)
+    return Response(0, views)
+
+
+def write(unit: LogicalUnit, command: Command) -> Steps:
+    """WRITE(10/12/16): GOOD with FUA, or with the write cache off, means stable storage.  Source: SBC-3 5.30."""
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.transfer_length
+    if lba + blocks > unit.blocks or lba == unit.blocks:
+        check_range(unit, lba, blocks)
+    if blocks > unit.transfer_blocks:
+        raise InvalidFieldInCdb("transfer_length")
+    durable = unit.durable_writes
+    if command.cdb[1]:
+        if fields.wrprotect:
+            raise InvalidFieldInCdb("wrprotect")
+        durable = durable or bool(fields.fua)
+    views = command.data_out
+    if command.data_out_bytes != blocks * unit.block_size_bytes:
+        views = whole_blocks(unit, command, blocks)
+    if blocks and views:
+        yield Write(lba * unit.block_size_bytes, views, durable)
+    return GOOD
+
+
+def write_6(unit: LogicalUnit, command: Command) -> Steps:
+    """WRITE(6).  Source: SBC-3 5.29."""
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
+    check_range(unit, lba, blocks)
+    views = whole_blocks(unit, command, blocks)
+    if views:
+        yield Write(lba * unit.block_size_bytes, views, unit.durable_writes)
+    return GOOD
+
+
+def write_and_verify(unit: LogicalUnit, command: Command) -> Steps:
+    """WRITE AND VERIFY(10/12/16): to stable storage, then read back; BYTCHK 01b compares.  Source: SBC-3 5.34."""
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.transfer_length
+    if fields.wrprotect:
+        raise InvalidFieldInCdb("wrprotect")
+    if fields.bytchk > 1:
+        raise InvalidFieldInCdb("bytchk")
+    check_range(unit, lba, blocks)
+    if blocks > unit.transfer_blocks:
+        raise InvalidFieldInCdb("transfer_length")
+    views = whole_blocks(unit, command, blocks)
+    if views:
+        yield Write(lba * unit.block_size_bytes, views, True)
+        length = buffers.length_of(views)
+        yield from _compare(unit, lba, length // unit.block_size_bytes, views if fields.bytchk else ())
+    return GOOD
+
+
+def verify(unit: LogicalUnit, command: Command) -> Steps:
+    """VERIFY(10/12/16): read, and compare with the Data-Out Buffer as BYTCHK says.
+
+    00b nothing is compared, 01b every block with its own, 11b every block with the one block sent.
+    Raises Miscompare with the LBA of the first block that differs.  Source: SBC-3 5.22, 4.15.
+    """
+    fields = command.fields
+    lba, blocks, bytchk = fields.logical_block_address, fields.verification_length, fields.bytchk
+    block = unit.block_size_bytes
+    if fields.vrprotect:
+        raise InvalidFieldInCdb("vrprotect")
+    if bytchk == 2:
+        raise InvalidFieldInCdb("bytchk")
+    check_range(unit, lba, blocks)
+    if blocks > unit.transfer_blocks:
+        raise InvalidFieldInCdb("verification_length")
+    if not blocks:
+        return GOOD
+    expected: buffers.Views = ()
+    if bytchk == 1:
+        expected = whole_blocks(unit, command, blocks)
+        blocks = buffers.length_of(expected) // block
+    elif bytchk == 3:
+        if command.data_out_bytes < block:
+            raise InvalidFieldInCdb("bytchk")
+        expected = (buffers.repeated(buffers.gather(command.data_out, block), blocks * block),)
+    yield from _compare(unit, lba, blocks, expected)
+    return GOOD
+
+
+def _compare(unit: LogicalUnit, lba: int, blocks: int, expected: buffers.Views) -> Generator[Operation, Any, None]:
+    """Read blocks from lba on, in chunks; compare them with expected unless that is empty."""
+    block = unit.block_size_bytes
+    at, length = 0, blocks * block
+    chunk = memoryview(bytearray(min(CHUNK_BYTES, length)))
+    while at < length:
+        view = chunk[: min(CHUNK_BYTES, length - at)]
+        yield Read(lba * block + at, (view,))
+        if expected:
+            difference = buffers.first_difference(buffers.cut(expected, at, len(view)), (view,))
+            if difference is not None:
+                raise Miscompare(lba + (at + difference) // block)
+        at += len(view)
+
+
+def compare_and_write(unit: LogicalUnit, command: Command) -> Steps:
+    """COMPARE AND WRITE: the first half of the Data-Out Buffer is what must be there, the second half replaces it.
+
+    The table's overlap (ATOMIC) keeps everybody else off these blocks meanwhile. Raises Miscompare with the offset of
+    the first byte that differs.  Source: SBC-3 5.3.
+    """
+    fields = command.fields
+    lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
+    if fields.wrprotect:
+        raise InvalidFieldInCdb("wrprotect")
+    check_range(unit, lba, blocks)
+    if blocks > unit.limits.compare_and_write_blocks:
+        raise InvalidFieldInCdb("number_of_logical_blocks")
+    length = blocks * unit.block_size_bytes
+    if command.data_out_bytes != 2 * length:
+        raise InvalidFieldInCdb("number_of_logical_blocks")
+    if not blocks:
+        return GOOD
+    found = memoryview(bytearray(length))
+    yield Read(lba * unit.block_size_bytes, (found,))
+    difference = buffers.first_difference(buffers.cut(command.data_out, 0, length), (found,))
+    if difference is not None:
+        raise Miscompare(difference)
+    replacement = buffers.cut(command.data_out, length, length)
+    yield Write(lba * unit.block_size_bytes, replacement, unit.durable_writes or bool(fields.fua))
+    return GOOD
+
+
+def synchronize_cache(unit: LogicalUnit, command: Command) -> Steps:
+    """SYNCHRONIZE CACHE(10/16): everything acknowledged so far reaches stable storage, whatever range is named.
+
+    With IMMED too GOOD is said only when that is done: an error after GOOD would have nobody to hear it.
+    NUMBER OF LOGICAL BLOCKS 0 means to the last block.  Source: SBC-3 5.18.
+    """
+    fields = command.fields
+    check_range(unit, fields.logical_block_address, fields.number_of_logical_blocks)
+    yield Flush()
+    return GOOD
+
+
+def pre_fetch(unit: LogicalUnit, command: Command) -> Response:
+    """PRE-FETCH(10/16): GOOD, which says that not all blocks are in the cache (CONDITION MET would).
+
+    Reading ahead is the storage's own business, and the initiator may not count on it.  Source: SBC-3 5.7.
+    """
+    fields = command.fields
+    check_range(unit, fields.logical_block_address, fields.prefetch_length)
+    return GOOD
+
+
+def read_capacity_10(unit: LogicalUnit, command: Command) -> Response:
+    """READ CAPACITY(10): FFFFFFFFh if the last LBA needs more than 32 bits.  Source: SBC-3 5.12."""
+    data = READ_CAPACITY_10_DATA.pack(
+        returned_logical_block_address=min(unit.blocks - 1, 0xFFFFFFFF), logical_block_length=unit.block_size_bytes
+    )
+    return reply(command, data, len(data))
+
+
+def read_capacity_16(unit: LogicalUnit, command: Command) -> Response:
+    """READ CAPACITY(16).  Source: SBC-3 5.13."""
+    data = READ_CAPACITY_16_DATA.pack(
+        returned_logical_block_address=unit.blocks - 1,
+        logical_block_length=unit.block_size_bytes,
+        logical_blocks_per_physical_block_exponent=physical_exponent(unit.options),
+        lbpme=unit.thin,
+        lbprz=unit.thin,
+    )
+    return reply(command, data, command.fields.allocation_length)
+
+
+# ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0: taken note of; a file has no motor.
+POWER_CONDITIONS = (0x1, 0x2, 0x3, 0x7, 0xA, 0xB)
+
+
+def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
+    """START STOP UNIT: stopping flushes, unless NO_FLUSH says otherwise, and the disk stays ready.
+
+    One initiator that shuts down must not take the disk away from the others, so there is no stopped state.  LOEJ needs
+    a removable medium.  Source: SBC-3 5.17.
+    """
+    fields = command.fields
+    if fields.power_condition:
+        if fields.power_condition not in POWER_CONDITIONS:
+            raise InvalidFieldInCdb("power_condition")
+        return GOOD
+    if fields.loej:
+        raise InvalidFieldInCdb("loej")
+    if not fields.start and not fields.no_flush and not unit.write_protected:
+        yield Flush()
+    return GOOD

@@ -1,0 +1,182 @@
+"""The one command table. A new command is a layout (cdb.py), a handler (spc.py, sbc.py, ...), a row here and a test.
+
+`CommandTable` is what one unit answers: the rows whose feature the unit has. What is not in it ends with INVALID
+COMMAND OPERATION CODE, and REPORT SUPPORTED OPERATION CODES prints it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, IntFlag
+from typing import Any, Optional, Union
+
+from tcmu_gluster.scsi import cdb, provisioning, sbc, spc
+from tcmu_gluster.scsi.overlap import ATOMIC, EXCLUSIVE, FREE, READS, WRITES, Overlap
+from tcmu_gluster.wire.layout import Layout
+
+
+class Data(Enum):
+    """Which way parameter data or blocks go."""
+
+    NONE = "none"
+    IN = "in"
+    OUT = "out"
+
+
+class Gate(IntFlag):
+    """What LogicalUnit looks at before the handler, or doesn't."""
+
+    NONE = 0
+    ATTENTION = 1
+    """A pending unit attention does not stop it."""
+    MEDIUM = 2
+    """Needs a unit that is ready."""
+    MODIFIES = 4
+    """Refused if the unit is write protected."""
+    SHARED = 8
+    """Allowed while another nexus holds a Write Exclusive reservation."""
+    OPEN = 16
+    """Allowed whatever reservation another nexus holds."""
+
+
+class Feature(IntFlag):
+    """What a unit must have for a row to be in its table."""
+
+    NONE = 0
+    THIN = 1
+    REMOVABLE = 2
+
+
+Handler = Callable[[Any, Any], Any]
+WHOLE_UNIT = (0, 1 << 65)
+
+
+class Entry:
+    """A row. Everything the way of a command needs is worked out when the row is made."""
+
+    __slots__ = (
+        "control", "data", "gates", "handler", "has_steps", "layout", "length_name", "modifies", "name", "needs",
+        "nominal_seconds", "operation_code", "overlap", "recommended_seconds", "service_action", "unpack", "usage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        operation_code: int,
+        service_action: Optional[int],
+        layout: Layout,
+        handler: Handler,
+        data: Data,
+        gates: Gate,
+        overlap: Overlap,
+        needs: Feature = Feature.NONE,
+        *,
+        recommended_seconds: int = 30,
+    ) -> None:
+        self.name, self.operation_code, self.service_action = layout.name, operation_code, service_action
+        self.layout = layout
+        self.handler, self.data, self.gates, self.overlap, self.needs = handler, data, gates, overlap, needs
+        self.nominal_seconds, self.recommended_seconds = 1, recommended_seconds
+        self.modifies = bool(gates & Gate.MODIFIES)
+        self.has_steps = inspect.isgeneratorfunction(handler)
+        self.control = layout.size_bytes - 1
+        self.unpack = layout.unpack
+        self.length_name = next((field for field in cdb.LENGTH_FIELDS if field in layout.fields), "")
+        usage = bytearray(layout.usage())
+        if service_action is not None:  # the code itself stands where the mask of its field would
+            usage[1] += service_action - 0x1F
+        self.usage = bytes(usage)
+
+    def extent(self, fields: Any) -> tuple[int, int]:
+        """The blocks that a command names, as (first, end): all of the unit unless its CDB says which."""
+        if not self.length_name:
+            return WHOLE_UNIT
+        lba: int = fields.logical_block_address
+        return lba, lba + getattr(fields, self.length_name)
+
+    def __repr__(self) -> str:
+        return f"Entry({self.name})"
+
+
+NONE, IN, OUT = Data
+ATTENTION, MEDIUM, SHARED, OPEN = Gate.ATTENTION, Gate.MEDIUM, Gate.SHARED, Gate.OPEN
+THIN = Feature.THIN
+READ_GATES = MEDIUM | SHARED
+WRITE_GATES = MEDIUM | Gate.MODIFIES
+
+COMMANDS: tuple[Entry, ...] = (
+    # operation code, service action, layout, handler, data, gates, overlap, feature
+    Entry(0x00, None, cdb.TEST_UNIT_READY,      spc.test_unit_ready,         NONE, MEDIUM | OPEN,    FREE),
+    Entry(0x03, None, cdb.REQUEST_SENSE,        spc.request_sense,           IN,   ATTENTION | OPEN, FREE),
+    Entry(0x08, None, cdb.READ_6,               sbc.read_6,                  IN,   READ_GATES,       READS),
+    Entry(0x0A, None, cdb.WRITE_6,              sbc.write_6,                 OUT,  WRITE_GATES,      WRITES),
+    Entry(0x12, None, cdb.INQUIRY,              spc.inquiry,                 IN,   ATTENTION | OPEN, FREE),
+    Entry(0x15, None, cdb.MODE_SELECT_6,        spc.mode_select_6,           OUT,  Gate.NONE,        EXCLUSIVE),
+    Entry(0x1A, None, cdb.MODE_SENSE_6,         spc.mode_sense_6,            IN,   SHARED,           FREE),
+    Entry(0x1B, None, cdb.START_STOP_UNIT,      sbc.start_stop_unit,         NONE, SHARED,           READS),
+    Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   MEDIUM | OPEN,    FREE),
+    Entry(0x28, None, cdb.READ_10,              sbc.read,                    IN,   READ_GATES,       READS),
+    Entry(0x2A, None, cdb.WRITE_10,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
+    Entry(0x2E, None, cdb.WRITE_AND_VERIFY_10,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
+    Entry(0x2F, None, cdb.VERIFY_10,            sbc.verify,                  OUT,  READ_GATES,       READS),
+    Entry(0x34, None, cdb.PRE_FETCH_10,         sbc.pre_fetch,               NONE, READ_GATES,       FREE),
+    Entry(0x35, None, cdb.SYNCHRONIZE_CACHE_10, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
+    Entry(0x41, None, cdb.WRITE_SAME_10,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
+    Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN),
+    Entry(0x55, None, cdb.MODE_SELECT_10,       spc.mode_select_10,          OUT,  Gate.NONE,        EXCLUSIVE),
+    Entry(0x5A, None, cdb.MODE_SENSE_10,        spc.mode_sense_10,           IN,   SHARED,           FREE),
+    Entry(0x88, None, cdb.READ_16,              sbc.read,                    IN,   READ_GATES,       READS),
+    Entry(0x89, None, cdb.COMPARE_AND_WRITE,    sbc.compare_and_write,       OUT,  WRITE_GATES,      ATOMIC),
+    Entry(0x8A, None, cdb.WRITE_16,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
+    Entry(0x8E, None, cdb.WRITE_AND_VERIFY_16,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
+    Entry(0x8F, None, cdb.VERIFY_16,            sbc.verify,                  OUT,  READ_GATES,       READS),
+    Entry(0x90, None, cdb.PRE_FETCH_16,         sbc.pre_fetch,               NONE, READ_GATES,       FREE),
+    Entry(0x91, None, cdb.SYNCHRONIZE_CACHE_16, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
+    Entry(0x93, None, cdb.WRITE_SAME_16,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
+    Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | OPEN,    FREE),
+    Entry(0x9E, 0x12, cdb.GET_LBA_STATUS,       provisioning.get_lba_status, IN,   READ_GATES,       READS),
+    Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ATTENTION | OPEN, FREE),
+    Entry(0xA3, 0x0C, cdb.REPORT_SUPPORTED_OPERATION_CODES,
+          spc.report_supported_operation_codes, IN, OPEN, FREE),
+    Entry(0xA8, None, cdb.READ_12,              sbc.read,                    IN,   READ_GATES,       READS),
+    Entry(0xAA, None, cdb.WRITE_12,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
+    Entry(0xAE, None, cdb.WRITE_AND_VERIFY_12,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
+    Entry(0xAF, None, cdb.VERIFY_12,            sbc.verify,                  OUT,  READ_GATES,       READS),
+)  # fmt: skip
+
+ServiceActions = dict[int, Entry]
+Slot = Union[Entry, ServiceActions, None]
+
+
+class CommandTable:
+    """The rows that one unit answers, found by operation code in one step."""
+
+    __slots__ = ("rows", "slots")
+
+    def __init__(self, rows: Iterable[Entry] = COMMANDS, features: Feature = Feature.NONE) -> None:
+        self.rows = tuple(row for row in rows if row.needs & features == row.needs)
+        self.slots: list[Slot] = [None] * 256
+        for row in self.rows:
+            slot = self.slots[row.operation_code]
+            if row.service_action is None:
+                if slot is not None:
+                    raise ValueError(f"{row.name}: operation code {row.operation_code:02X}h has two rows")
+                self.slots[row.operation_code] = row
+                continue
+            if not isinstance(slot, dict):
+                slot = self.slots[row.operation_code] = {}
+            slot[row.service_action] = row
+
+    def find(self, operation_code: int, service_action: Optional[int] = None) -> Optional[Entry]:
+        """The row of an operation code (and service action), or None."""
+        slot = self.slots[operation_code]
+        if isinstance(slot, dict):
+            return None if service_action is None else slot.get(service_action)
+        return slot
+
+    def service_actions(self, operation_code: int) -> bool:
+        """Whether an operation code has service actions here."""
+        return isinstance(self.slots[operation_code], dict)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.rows)
