@@ -48,26 +48,27 @@ LENGTH_RULES = bytes(
 )  # fmt: skip
 
 
+_AT_LEAST, _EXACT_TWICE = int(LengthRule.AT_LEAST), int(LengthRule.EXACT_TWICE)
+
+
 def transfer_length_blocks(cdb: bytes) -> int:
     """TRANSFER LENGTH (COMPARE AND WRITE: NUMBER OF LOGICAL BLOCKS) of a command that LENGTH_RULES checks."""
-    opcode = cdb[0]
-    if opcode == 0x89:
-        return cdb[13]
-    if len(cdb) == 10:
+    length = len(cdb)
+    if length == 10:
         return cdb[7] << 8 | cdb[8]
-    if len(cdb) == 16:
-        return int.from_bytes(cdb[10:14], "big")
-    if len(cdb) == 12:
-        return int.from_bytes(cdb[6:10], "big")
+    if length == 16:
+        return cdb[13] if cdb[0] == 0x89 else cdb[10] << 24 | cdb[11] << 16 | cdb[12] << 8 | cdb[13]
+    if length == 12:
+        return cdb[6] << 24 | cdb[7] << 16 | cdb[8] << 8 | cdb[9]
     return cdb[4] or 256
 
 
 def length_fits(cdb: bytes, announced_bytes: int, block_bytes: int) -> bool:
     """Whether the buffers of the ring entry suit the CDB (the table above says which commands are judged)."""
     rule = LENGTH_RULES[cdb[0]]
-    if rule == LengthRule.UNCHECKED:
+    if not rule:
         return True
     wanted = transfer_length_blocks(cdb) * block_bytes
-    if rule == LengthRule.AT_LEAST:
+    if rule == _AT_LEAST:
         return announced_bytes >= wanted
-    return announced_bytes == (2 * wanted if rule == LengthRule.EXACT_TWICE else wanted)
+    return announced_bytes == (2 * wanted if rule == _EXACT_TWICE else wanted)
