@@ -33,8 +33,8 @@ class Result(NamedTuple):
 
 _SUITE = re.compile(r"^Suite: (.+?)\s*$")
 _TEST = re.compile(r"^  Test: (.+?) \.\.\.(.*)$")
-# The verdict follows the test's own last output directly: at the start of a line (then the next suite's preparation may
-# log behind it), or glued to its end.  "[FAILED] READ16 ..." in the test's own log is no verdict: there it is in brackets.
+# The verdict follows the test's own last output directly: at the start of a line (then the next suite's preparation
+# may log behind it), or glued to its end.  "[FAILED] READ16 ..." in the test's own log is none: it stands in brackets.
 _VERDICT = re.compile(r"^(passed|FAILED)\b|(passed|FAILED)\s*$")
 _RECORD = re.compile(r"^    \d+\. (.+?)\s*$")
 _SKIP = re.compile(r"\[SKIPPED\]\s*(.*?)\s*$")

@@ -39,8 +39,8 @@ def main() -> None:
         failures.update(result["figures"]["failures"])
         print(f"run {number + 1} of {runs}: {result['figures']['counts']}", flush=True)
     lines = [
-        "# Failures of LIO's fileio backstore (write-back, thin provisioning on, explicit ACLs) in iscsi-test-cu -d -t ALL",
-        f"# on Linux {release}, in {runs} runs; the number is in how many of them. Made by tests/system/kernel/baseline.",
+        "# Failures of LIO's fileio backstore (write-back, thin, explicit ACLs) in iscsi-test-cu -d -t ALL on Linux",
+        f"# {release}, in {runs} runs; the number says in how many of them. Made by tests/system/kernel/baseline.",
         *(f"{name} {count}" for name, count in sorted(failures.items())),
     ]
     BASELINE.write_text("\n".join(lines) + "\n")

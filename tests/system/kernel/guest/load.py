@@ -36,7 +36,7 @@ class VerifiedLoad:
                              f"--iodepth={depth}", f"--size={size}", f"--runtime={seconds}", "--time_based",
                              "--verify=crc32c", "--do_verify=1", "--verify_backlog=256", "--verify_fatal=1",
                              log=self.log)
-        self._stat = Path("/sys/block") / Path(device).name / "stat"
+        self._stat = Path("/sys/class/block") / Path(device).resolve().name / "stat"
 
     def wait_until_running(self) -> None:
         """Until fio has completed its first writes."""
