@@ -1,0 +1,101 @@
+"""Memory for data on its way: size classes, kept for reuse up to a bound, handed out up to a limit.
+
+Whole commands are admitted: one that gets its memory gets all of it and so can end; one that doesn't waits in line and
+holds none. That is why waiting can't deadlock. Buffers are not cleared: who takes one fills what he shows to others.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from typing import Optional, Protocol
+
+SMALL_BYTES = 8192
+"""Data up to this size isn't pooled or counted: a fresh bytearray costs less, and the CmdSN window bounds it."""
+
+_SMALLEST_CLASS = 14
+
+
+class Waiter(Protocol):
+    """Somebody in line for memory."""
+
+    def memory_ready(self, view: memoryview) -> None:
+        """The memory asked for. Called from within give()."""
+
+
+class BufferPool:
+    """Hands out memoryviews of at least 1 byte; limit_bytes counts whole size classes (powers of two from 16 KiB)."""
+
+    def __init__(self, limit_bytes: int = 256 << 20, retain_bytes: int = 32 << 20) -> None:
+        self.limit_bytes, self.retain_bytes = limit_bytes, retain_bytes
+        self.handed_out_bytes = 0
+        self.retained_bytes = 0
+        self._free: dict[int, list[memoryview]] = {}
+        self._waiting: deque[tuple[Waiter, int]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._waiting)
+
+    def take(self, length: int) -> Optional[memoryview]:
+        """A writable view of length bytes, or None when the limit is reached or others wait.
+
+        One request that is larger than the whole limit is still served when nothing else is out.
+        """
+        if self._waiting or not self._fits(length):
+            return None
+        return self._hand_out(length)
+
+    def take_or_wait(self, length: int, waiter: Waiter) -> Optional[memoryview]:
+        """Like take(), but None means that waiter.memory_ready() will be called, unless cancel() comes first."""
+        view = self.take(length)
+        if view is None:
+            self._waiting.append((waiter, length))
+        return view
+
+    def cancel(self, waiter: Waiter) -> None:
+        """The waiter leaves the line. Others that fit now are served."""
+        if self._waiting:
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not waiter)
+            self._serve()
+
+    def give(self, view: memoryview) -> None:
+        """Back with a view that take() returned (itself, not a slice), once. Serves those who wait."""
+        size = 1 << _class_of(len(view))
+        self.handed_out_bytes -= size
+        if self.retained_bytes + size <= self.retain_bytes:
+            self.retained_bytes += size
+            self._free.setdefault(size, []).append(view)
+        if self._waiting:
+            self._serve()
+
+    def trim(self) -> None:
+        """Give all memory that is not in use back to the system."""
+        self._free.clear()
+        self.retained_bytes = 0
+
+    def _fits(self, length: int) -> bool:
+        return not self.handed_out_bytes or self.handed_out_bytes + (1 << _class_of(length)) <= self.limit_bytes
+
+    def _hand_out(self, length: int) -> memoryview:
+        size = 1 << _class_of(length)
+        self.handed_out_bytes += size
+        free = self._free.get(size)
+        if free:
+            self.retained_bytes -= size
+            view = free.pop()
+            base = view.obj
+        else:
+            base = mmap.mmap(-1, size)
+        return memoryview(base)[:length]
+
+    def _serve(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][1]):
+            waiter, length = self._waiting.popleft()
+            waiter.memory_ready(self._hand_out(length))
+
+
+def _class_of(length: int) -> int:
+    """The power of two that holds length bytes."""
+    return max(_SMALLEST_CLASS, (length - 1).bit_length())

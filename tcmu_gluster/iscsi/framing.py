@@ -1,0 +1,290 @@
+"""From bytes to PDUs: the receive buffer, lengths, digests.
+
+Bytes are received into one fixed buffer and PDUs are taken from it where they lie, in one loop. A large data segment
+that isn't here yet is received straight into the memory of its command ("landing"), so that it is copied by the kernel
+alone. Lengths are judged as soon as the 48 bytes are here, before memory is taken for anything they announce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from tcmu_gluster.iscsi.digest import DIGEST_BYTES, digest, matches
+from tcmu_gluster.iscsi.output import Output
+from tcmu_gluster.iscsi.pdu import (
+    BHS_BYTES,
+    OPCODE_MASK,
+    Opcode,
+    RejectPdu,
+    RejectReason,
+    unpack_data_out,
+    unpack_scsi_command,
+)
+from tcmu_gluster.iscsi.settings import Settings
+from tcmu_gluster.iscsi.task_set import IscsiCommand
+from tcmu_gluster.iscsi.transfer import Intake
+
+_COMMAND, _DATA_OUT = int(Opcode.SCSI_COMMAND), int(Opcode.DATA_OUT)
+
+Handler = Callable[[memoryview, Optional[memoryview]], None]
+"""handler(header, data): header is the 48 bytes, data the data segment or None. Both are valid during the call only."""
+
+
+class Broken(Exception):
+    """The stream can't be read any further: the connection ends. reject: what to say before, if anything."""
+
+    def __init__(self, why: str, reject: Optional[RejectReason] = None) -> None:
+        super().__init__(why)
+        self.why, self.reject = why, reject
+
+
+class Landing:
+    """A data segment that is received straight into memory."""
+
+    __slots__ = ("command", "finish", "header", "length", "rest", "view")
+
+    def __init__(self, header: bytes, length: int, view: Optional[memoryview]) -> None:
+        self.header, self.length = header, length
+        self.view = view  # None: the data is dropped
+        self.rest = length
+        self.command: Optional[IscsiCommand] = None
+        self.finish: Optional[Callable[[bool], None]] = None
+
+
+class Framing:
+    """The receiving half of one connection.
+
+    handlers    one row an opcode: who takes a PDU other than the two hot ones
+    limit_bytes largest DataSegmentLength now
+    """
+
+    def __init__(self, settings: Settings, intake: Intake, output: Output, refuse: Callable[[RejectPdu, Any], None]) -> None:
+        self._capacity = settings.receive_buffer_bytes
+        self._buffer = bytearray(self._capacity + 64)  # room for the padding and digest of a PDU that just fits
+        self._view = memoryview(self._buffer)
+        self._end = 0  # bytes of the buffer that hold unparsed data
+        self._landing_threshold = settings.landing_bytes
+        self._intake, self._output, self._refuse = intake, output, refuse
+        self._landing: Optional[Landing] = None
+        self._tail = 0  # padding and digest that follow a landed data segment
+        self._bulk = False
+        self.handlers: list[Handler] = []
+        self.full_feature = False
+        self.limit_bytes = 8192
+        self.header_digest = self.data_digest = False
+        self.stopped = False
+        """Set by a handler: nothing more is parsed (login ended, back-pressure, the connection is closing)."""
+
+    # -- feeding --------------------------------------------------------------------------------------------------
+
+    def receive_buffer(self) -> memoryview:
+        """Where the next bytes go. Empty only while `stopped` has filled the buffer."""
+        landing = self._landing
+        if landing is not None and landing.rest:
+            if landing.view is not None:
+                return landing.view[landing.length - landing.rest :]
+            return self._view[: min(landing.rest, len(self._view))]
+        if self._bulk and not self._end:
+            return self._view[: self._landing_threshold]  # likely another header: leave its data to land
+        return self._view[self._end :] if self._end else self._view
+
+    def received(self, count: int) -> None:
+        """count bytes are in receive_buffer(). Raises Broken."""
+        landing = self._landing
+        if landing is not None and landing.rest:
+            landing.rest -= count
+            if landing.rest or self._tail:
+                return
+            self._land(landing, True)
+            return
+        if count == self._landing_threshold:
+            self._bulk = False
+        self._end += count
+        self.parse()
+
+    def parse(self) -> None:
+        """Take every whole PDU out of the buffer. Raises Broken."""
+        end, at = self._end, 0
+        if self._landing is not None:
+            at = self._take_tail(end)
+            if at < 0:
+                return
+        try:
+            at = self._parse(at, end)
+        finally:
+            left = self._end - at
+            if left and at:
+                self._buffer[:left] = self._buffer[at : self._end]
+            self._end = left
+
+    def _parse(self, at: int, end: int) -> int:
+        """Returns how far the buffer is used up."""
+        buffer, intake = self._buffer, self._intake
+        short = BHS_BYTES - 1
+        while end - at > short and not self.stopped:
+            if buffer[at] & OPCODE_MASK == _COMMAND and self.full_feature and not self.header_digest:
+                fields = unpack_scsi_command(buffer, at)
+                lengths = fields[2]
+                if not lengths:
+                    try:
+                        intake.command(fields, None, None)
+                    except RejectPdu as problem:
+                        self._refuse(problem, buffer[at : at + BHS_BYTES])
+                    at += BHS_BYTES
+                    continue
+            used = self._general(at, end)
+            if used < 0:
+                break
+            at += used
+        return at
+
+    # -- one PDU --------------------------------------------------------------------------------------------------
+
+    def _general(self, at: int, end: int) -> int:
+        """One PDU of any kind: its length, or -1 if it isn't all here. A landing takes all that is in the buffer."""
+        buffer, view = self._buffer, self._view
+        opcode = buffer[at] & OPCODE_MASK
+        ahs_length = buffer[at + 4] << 2
+        length = int.from_bytes(buffer[at + 5 : at + 8], "big")
+        self._judge(opcode, ahs_length, length)
+        start = at + BHS_BYTES + ahs_length
+        if self.header_digest:
+            start += DIGEST_BYTES
+        if start > end:
+            return -1
+        tail = -length & 3
+        if self.data_digest and length:
+            tail += DIGEST_BYTES
+        data_end = start + length
+        if data_end + tail > end:
+            if data_end - end >= self._landing_threshold or (data_end > end and data_end - at > self._capacity):
+                self._check_header(at, start)
+                self._open_landing(at, start, end, length, tail)
+                return end - at
+            return -1
+        self._check_header(at, start)
+        if length and self.data_digest and not matches(view[start : data_end + tail - 4], view[data_end + tail - 4 : data_end + tail]):
+            self._bad_data(view[at : at + BHS_BYTES])
+            return data_end + tail - at
+        data = view[start:data_end] if length else None
+        try:
+            self._dispatch(opcode, at, ahs_length, data)
+        except RejectPdu as problem:
+            self._refuse(problem, buffer[at : at + BHS_BYTES])
+        return data_end + tail - at
+
+    def _dispatch(self, opcode: int, at: int, ahs_length: int, data: Optional[memoryview]) -> None:
+        if opcode == _COMMAND and self.full_feature:
+            first = at + BHS_BYTES
+            ahs = self._view[first : first + ahs_length] if ahs_length else None
+            self._intake.command(unpack_scsi_command(self._buffer, at), ahs, data)
+        elif opcode == _DATA_OUT and self.full_feature:
+            fields = unpack_data_out(self._buffer, at)
+            length = len(data) if data is not None else 0
+            place = self._intake.begin_data_out(fields, length)
+            if place is not None:
+                command, burst, memory = place
+                if data is not None:
+                    memory[:] = data
+                self._intake.end_data_out(command, burst, fields, length)
+        else:
+            self.handlers[opcode](self._view[at : at + BHS_BYTES], data)
+
+    def _judge(self, opcode: int, ahs_length: int, length: int) -> None:
+        if length > self.limit_bytes:
+            raise Broken(f"a data segment of {length} bytes, allowed are {self.limit_bytes}", RejectReason.PROTOCOL_ERROR)
+        if ahs_length and opcode != _COMMAND:
+            raise Broken(f"an additional header segment after opcode {opcode:#04x}", RejectReason.PROTOCOL_ERROR)
+
+    def _check_header(self, at: int, start: int) -> None:
+        """A header that can't be trusted hides where the next one begins (RFC 7143 7.8)."""
+        if self.header_digest and not matches(self._view[at : start - DIGEST_BYTES], self._view[start - DIGEST_BYTES : start]):
+            raise Broken("header digest error")
+
+    def _bad_data(self, header: Any) -> None:
+        """RFC 7143 7.8: discard the PDU, say Reject, and end the task of a Data-Out."""
+        self._refuse(RejectPdu(RejectReason.DATA_DIGEST_ERROR, "data digest error"), bytes(header))
+        if header[0] & OPCODE_MASK == _DATA_OUT and self.full_feature:
+            self._intake.bad_digest(unpack_data_out(header, 0))
+
+    # -- landing --------------------------------------------------------------------------------------------------
+
+    def _open_landing(self, at: int, start: int, end: int, length: int, tail: int) -> None:
+        """The data segment goes on beyond the buffer: what is here is copied, the rest received in place."""
+        header = bytes(self._buffer[at:start])
+        opcode = header[0] & OPCODE_MASK
+        try:
+            landing = self._landing_for(opcode, header, length)
+        except RejectPdu as problem:
+            self._refuse(problem, header[:BHS_BYTES])
+            landing = Landing(header, length, None)
+        here = end - start
+        if landing.view is not None:
+            landing.view[:here] = self._view[start:end]
+        landing.rest = length - here
+        self._landing, self._tail, self._bulk = landing, tail, True
+
+    def _landing_for(self, opcode: int, header: bytes, length: int) -> Landing:
+        intake = self._intake
+        if opcode == _COMMAND and self.full_feature:
+            fields = unpack_scsi_command(header, 0)
+            ahs_end = BHS_BYTES + (header[4] << 2)
+            ahs = memoryview(header)[BHS_BYTES:ahs_end] if header[4] else None
+            made = intake.begin_command(fields, ahs, length)
+            if made is None:
+                return Landing(header, length, None)
+            failed = made.transfer is None or made.transfer.failed
+            view = None if failed or made.transfer is None else made.transfer.memory[:length]
+            landing = Landing(header, length, view)
+            landing.finish = lambda good: intake.end_command(made, fields) if good else intake.forget(made)
+            landing.command = made
+            return landing
+        if opcode == _DATA_OUT and self.full_feature:
+            data_fields = unpack_data_out(header, 0)
+            place = intake.begin_data_out(data_fields, length)
+            if place is None:
+                return Landing(header, length, None)
+            command, burst, memory = place
+            landing = Landing(header, length, memory)
+            landing.finish = lambda good: (
+                intake.end_data_out(command, burst, data_fields, length) if good else intake.fail_data_out(command, data_fields)
+            )
+            landing.command = command
+            return landing
+        view = memoryview(bytearray(length))
+        landing = Landing(header, length, view)
+        landing.finish = lambda good: self.handlers[opcode](memoryview(header)[:BHS_BYTES], view) if good else None
+        return landing
+
+    def divert(self, command: IscsiCommand) -> None:
+        """The command has ended (another connection's doing): what is still to land for it is dropped."""
+        landing = self._landing
+        if landing is not None and landing.command is command:
+            landing.view = landing.finish = None
+
+    def _take_tail(self, end: int) -> int:
+        """Padding and digest of a landed segment: how many bytes they are, or -1 if they aren't here yet."""
+        landing, tail = self._landing, self._tail
+        if end < tail or landing is None:
+            return -1
+        good = True
+        if self.data_digest and landing.view is not None:
+            padding = tail - DIGEST_BYTES
+            expected = digest((landing.view, self._view[:padding]))
+            good = expected == bytes(self._view[padding:tail])
+        self._tail = 0
+        self._land(landing, good)
+        return tail
+
+    def _land(self, landing: Landing, good: bool) -> None:
+        self._landing = None
+        header = landing.header[:BHS_BYTES]
+        if not good:
+            self._refuse(RejectPdu(RejectReason.DATA_DIGEST_ERROR, "data digest error"), header)
+        if landing.finish is None:
+            return
+        try:
+            landing.finish(good)
+        except RejectPdu as problem:
+            self._refuse(problem, header)

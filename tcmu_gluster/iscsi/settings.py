@@ -1,0 +1,44 @@
+"""What an engine may be told: sizes, limits and times. All times are seconds, all sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One record for all connections of a portal. The defaults suit a LAN and 128 commands a session."""
+
+    max_recv_data_segment_bytes: int = 1 << 20
+    max_burst_bytes: int = (1 << 24) - 512
+    first_burst_bytes: int = 256 << 10
+    max_outstanding_r2t: int = 4
+    initial_r2t: bool = False
+    immediate_data: bool = True
+    digests: tuple[str, ...] = ("None", "CRC32C")
+    """Digests this target takes; the initiator's order of preference decides."""
+    max_connections: int = 1
+    error_recovery_level: int = 0
+    default_time2wait: int = 2
+    default_time2retain: int = 0
+
+    window: int = 128
+    """Commands a session may have outstanding."""
+    immediate_commands: int = 16
+    """Immediate task management and SCSI commands a connection may have outstanding."""
+    max_transfer_bytes: int = 16 << 20
+    """Largest Data-Out of one command; more is answered with CHECK CONDITION before memory is taken."""
+    receive_buffer_bytes: int = 256 << 10
+    landing_bytes: int = 16 << 10
+    """A data segment whose missing rest is at least this long is received straight into its command's memory."""
+
+    login_seconds: float = 15.0
+    ping_seconds: float = 10.0
+    """A connection that was silent so long is asked whether it lives, and is dead when silent for as long again."""
+    data_seconds: float = 30.0
+    """A connection that owes Data-Out and sends none for so long is closed."""
+    closing_seconds: float = 5.0
+    """How long the last PDUs may take to leave, and an initiator to obey a logout request."""
+
+
+DEFAULTS = Settings()

@@ -1,0 +1,427 @@
+"""SCSI Command and Data-Out PDUs in, commands whose data is complete out.  Source: RFC 7143 4.2.5, 11.3, 11.7, 11.8.
+
+    command PDU ── memory for all its Data-Out ── immediate data ── unsolicited burst ── R2T bursts ── events
+
+A transfer that goes wrong (wrong DataSN or offset, too much or too little data, a bad digest) ends its task with CHECK
+CONDITION once everything that was asked for has arrived (RFC 7143 7.8, 7.9 without recovery R2T); a Data-Out of a task
+that is unknown is dropped: the task may just have been aborted.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Optional
+
+from tcmu_gluster.iscsi.buffers import SMALL_BYTES
+from tcmu_gluster.iscsi.keys import Parameters
+from tcmu_gluster.iscsi.output import Output
+from tcmu_gluster.iscsi.pdu import FINAL, IMMEDIATE, NO_TAG, CommandFlag, Opcode, RejectPdu, RejectReason, pack_r2t
+from tcmu_gluster.iscsi.serial import MASK, CommandWindow, Verdict
+from tcmu_gluster.iscsi.task_set import ENDED, EXECUTING, HELD, PREPARING, Event, IscsiCommand, TaskSet
+from tcmu_gluster.scsi.command import Done, Nexus, Response, Status, lun_number
+
+if TYPE_CHECKING:
+    from tcmu_gluster.iscsi.connection import Connection
+    from tcmu_gluster.iscsi.session import Session
+
+_READ, _WRITE = int(CommandFlag.READ), int(CommandFlag.WRITE)
+_R2T = int(Opcode.R2T)
+_EXTENDED_CDB, _BIDIRECTIONAL_READ = 1, 2
+"""AHS types.  RFC 7143 11.2.2.1."""
+
+CommandFields = tuple[int, int, int, int, int, int, int, int, bytes]
+DataOutFields = tuple[int, int, int, int, int, int, int, int, int]
+
+
+def _sense(key: int, asc: int, ascq: int) -> bytes:
+    """Fixed format, current.  Source: SPC-4 4.5.3."""
+    return bytes((0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0))
+
+
+# RFC 7143 11.4.7.2
+UNEXPECTED_UNSOLICITED_DATA = _sense(0x0B, 0x0C, 0x0C)
+INCORRECT_AMOUNT_OF_DATA = _sense(0x0B, 0x0C, 0x0D)
+PROTOCOL_SERVICE_CRC_ERROR = _sense(0x0B, 0x47, 0x05)
+# SBC-3 of a transfer longer than MAXIMUM TRANSFER LENGTH: ILLEGAL REQUEST, INVALID FIELD IN CDB
+TOO_LONG = _sense(0x05, 0x24, 0x00)
+
+
+class Burst:
+    """One sequence of Data-Out PDUs: unsolicited, or the answer to one R2T. at is the next offset due."""
+
+    __slots__ = ("at", "data_sn", "end")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.at, self.end, self.data_sn = start, end, 0
+
+
+class Transfer:
+    """The Data-Out of one command on its way in.
+
+    memory      where data lands: all of it, or only the first burst as long as the pool has no memory for all
+    whole       memory for all, once it came late
+    requested   data before this offset has come unsolicited or was asked for
+    failed      sense that ends the task when no burst is open any more
+    """
+
+    __slots__ = ("bursts", "failed", "length", "memory", "r2t_sn", "received", "requested", "whole")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.memory: memoryview = memoryview(b"")
+        self.whole: Optional[memoryview] = None
+        self.bursts: dict[int, Burst] = {}
+        self.received = self.requested = self.r2t_sn = 0
+        self.failed = b""
+
+
+class Intake:
+    """Takes SCSI Command and Data-Out PDUs of one connection in full feature phase."""
+
+    def __init__(self, connection: Connection, output: Output) -> None:
+        self._connection, self._output, self._pool = connection, output, output.pool
+        self._window: CommandWindow = output.window
+        self._tasks = TaskSet()
+        self._nexus = Nexus("")
+        self._transfer_tag = 0
+        self.events: list[Event] = []
+        self.done: Optional[Done] = None
+        self.open_bursts = 0
+        """Sequences of Data-Out that the initiator still owes."""
+        self.immediate_running = 0
+
+    def begin(self, session: Session, parameters: Parameters) -> None:
+        """Full feature phase begins."""
+        leading, settings = session.parameters, self._connection.settings
+        self._window, self._tasks, self._nexus = session.window, session.tasks, session.nexus
+        self._immediate_limit = min(leading.first_burst_length, leading.max_burst_length) if leading.immediate_data else 0
+        self._first_burst = leading.first_burst_length
+        self._unsolicited_allowed = not leading.initial_r2t
+        self._max_burst, self._max_r2t = leading.max_burst_length, leading.max_outstanding_r2t
+        self._max_transfer = settings.max_transfer_bytes
+        self._max_immediate = settings.immediate_commands
+
+    # -- SCSI Command ---------------------------------------------------------------------------------------------
+
+    def command(self, fields: CommandFields, ahs: Optional[memoryview], data: Optional[memoryview]) -> None:
+        """A whole SCSI Command PDU. fields is what unpack_scsi_command gives. Raises RejectPdu."""
+        first, flags, _, lun, tag, edtl, cmd_sn, _, cdb = fields
+        window = self._window
+        if cmd_sn == window.expected and cmd_sn != window.limit and tag not in self._tasks:
+            plain = not first & IMMEDIATE and ahs is None and flags & FINAL and not window.held
+            if plain and data is None and not flags & _WRITE:
+                window.expected = (cmd_sn + 1) & MASK
+                self._tasks[tag] = command = IscsiCommand(
+                    self._connection, cdb, self._nexus, lun and lun_number(lun), lun, tag, flags & 7,
+                    edtl if flags & _READ else 0, 0, True, self.done,
+                )  # fmt: skip
+                if edtl <= SMALL_BYTES:
+                    command.phase = EXECUTING
+                    self.events.append(command)
+                else:
+                    self._start(command)
+                return
+            if plain and data is not None and len(data) == edtl <= SMALL_BYTES and not flags & _READ and flags & _WRITE:
+                if edtl <= self._immediate_limit:
+                    window.expected = (cmd_sn + 1) & MASK
+                    self._tasks[tag] = command = IscsiCommand(
+                        self._connection, cdb, self._nexus, lun and lun_number(lun), lun, tag, flags & 7,
+                        0, edtl, True, self.done,
+                    )  # fmt: skip
+                    command.data_out = (memoryview(bytes(data)),)
+                    command.phase = EXECUTING
+                    self.events.append(command)
+                    return
+        made = self.begin_command(fields, ahs, len(data) if data is not None else 0)
+        if made is None:
+            return
+        if data is not None and made.transfer is not None and not made.transfer.failed:
+            made.transfer.memory[: len(data)] = data
+        self.end_command(made, fields)
+
+    def begin_command(self, fields: CommandFields, ahs: Optional[memoryview], length: int) -> Optional[IscsiCommand]:
+        """A command whose immediate data (length bytes) comes now; None if all of it is to be ignored.
+
+        The data belongs at the start of command.transfer.memory, unless the transfer has failed already.
+        """
+        first, flags, _, lun, tag, edtl, cmd_sn, _, cdb = fields
+        if not first & IMMEDIATE and self._window.judge(cmd_sn) is Verdict.IGNORE:
+            return None
+        read_length = edtl if flags & _READ else 0
+        if ahs is not None:
+            cdb, bidirectional = _parse_ahs(cdb, ahs)
+            if flags & _READ and flags & _WRITE:
+                read_length = bidirectional
+        elif flags & _READ and flags & _WRITE:
+            read_length = 0
+        write_length = edtl if flags & _WRITE else 0
+        command = IscsiCommand(
+            self._connection, cdb, self._nexus, lun_number(lun), lun, tag, flags & 7,
+            read_length, write_length, not first & IMMEDIATE, self.done,
+        )  # fmt: skip
+        command.phase = HELD
+        if flags & _WRITE and edtl:
+            self._prepare_transfer(command, flags, length)
+        elif length or not flags & FINAL:
+            command.transfer = Transfer(0)
+            command.transfer.failed = UNEXPECTED_UNSOLICITED_DATA
+        return command
+
+    def _prepare_transfer(self, command: IscsiCommand, flags: int, length: int) -> None:
+        """Judge the lengths, then take memory."""
+        transfer = command.transfer = Transfer(command.data_out_bytes)
+        if transfer.length > self._max_transfer:
+            transfer.failed = TOO_LONG
+        elif length > self._immediate_limit or not (flags & FINAL or self._unsolicited_allowed):
+            transfer.failed = UNEXPECTED_UNSOLICITED_DATA
+        elif length > transfer.length:
+            transfer.failed = INCORRECT_AMOUNT_OF_DATA
+        else:
+            self._take_memory(command, transfer)
+        transfer.received = transfer.requested = length
+        if not flags & FINAL:
+            transfer.bursts[NO_TAG] = Burst(length, min(self._first_burst, transfer.length))
+
+    def _take_memory(self, command: IscsiCommand, transfer: Transfer) -> None:
+        if transfer.length <= SMALL_BYTES:
+            transfer.memory = memoryview(bytearray(transfer.length))
+            return
+        memory = self._pool.take_or_wait(transfer.length, command)
+        if memory is not None:
+            command.memory = transfer.memory = memory
+        else:  # only what may come unsolicited, so that nothing which is allowed is lost
+            transfer.memory = memoryview(bytearray(min(self._first_burst, transfer.length)))
+
+    def end_command(self, command: IscsiCommand, fields: CommandFields) -> None:
+        """All of the command PDU is here and good. Raises RejectPdu."""
+        first, tag, cmd_sn = fields[0], command.tag, fields[6]
+        window = self._window
+        verdict = Verdict.DELIVER if first & IMMEDIATE else window.judge(cmd_sn)
+        if verdict is Verdict.IGNORE:
+            self.forget(command)
+            return
+        if tag in self._tasks or (first & IMMEDIATE and self.immediate_running >= self._max_immediate):
+            self.forget(command)
+            self._pass_number(first, cmd_sn, verdict)
+            if tag in self._tasks:
+                raise RejectPdu(RejectReason.TASK_IN_PROGRESS, f"task tag {tag:#x} is in use")
+            raise RejectPdu(RejectReason.IMMEDIATE_COMMAND_REJECT, "too many immediate commands")
+        self._tasks[tag] = command
+        if command.transfer is not None:
+            self.open_bursts += len(command.transfer.bursts)
+        if verdict is Verdict.EARLY:
+            window.hold(cmd_sn, partial(self._start, command))
+            return
+        if not first & IMMEDIATE:
+            window.advance()
+        self._start(command)
+        if window.held:
+            window.release()
+
+    def _pass_number(self, first: int, cmd_sn: int, verdict: Verdict) -> None:
+        """A refused request uses up its CmdSN."""
+        if first & IMMEDIATE:
+            return
+        if verdict is Verdict.EARLY:
+            self._window.hold(cmd_sn, self._window.ended)
+        else:
+            self._window.advance()
+            self._window.ended()
+            self._window.release()
+
+    def _start(self, command: IscsiCommand) -> None:
+        """It is the command's turn."""
+        if command.phase is ENDED:  # aborted while it was held
+            if command.numbered:
+                self._window.ended()
+            return
+        command.phase = PREPARING
+        if command.transfer is not None:
+            self._pump(command, command.transfer)
+            return
+        if command.data_in_bytes > SMALL_BYTES:
+            command.memory = self._pool.take_or_wait(min(command.data_in_bytes, self._max_transfer), command)
+            if command.memory is None:
+                return
+        self._execute(command)
+
+    def _execute(self, command: IscsiCommand) -> None:
+        command.phase = EXECUTING
+        if not command.numbered:
+            self.immediate_running += 1
+        self._connection.emit(command)
+
+    def memory_ready(self, command: IscsiCommand, view: memoryview) -> None:
+        """The pool serves a command that waited."""
+        if command.phase is ENDED:
+            self._pool.give(view)
+            return
+        command.memory = view
+        if command.transfer is None:
+            self._execute(command)
+        else:
+            command.transfer.whole = view
+            self._pump(command, command.transfer)
+        self._connection.wake()
+
+    # -- Data-Out -------------------------------------------------------------------------------------------------
+
+    def begin_data_out(self, fields: DataOutFields, length: int) -> Optional[tuple[IscsiCommand, Burst, memoryview]]:
+        """Where the data of this PDU belongs; None: drop it. Raises RejectPdu."""
+        flags, tag, transfer_tag, data_sn, offset = fields[1], fields[4], fields[5], fields[7], fields[8]
+        command = self._tasks.get(tag)
+        if command is None or command.phase is EXECUTING or command.connection is not self._connection:
+            return None
+        transfer = command.transfer
+        burst = transfer.bursts.get(transfer_tag) if transfer is not None else None
+        if transfer is None or burst is None:
+            if transfer is not None and transfer_tag == NO_TAG:
+                self._fail(command, transfer, UNEXPECTED_UNSOLICITED_DATA)
+                return None
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"no R2T is open with target transfer tag {transfer_tag:#x}")
+        sense = b""
+        if data_sn != burst.data_sn or offset != burst.at:
+            sense = PROTOCOL_SERVICE_CRC_ERROR
+        elif offset + length > burst.end:
+            sense = INCORRECT_AMOUNT_OF_DATA
+        if sense or transfer.failed:
+            self._skip_data_out(command, transfer_tag, flags, sense)
+            return None
+        return command, burst, transfer.memory[offset : offset + length]
+
+    def end_data_out(self, command: IscsiCommand, burst: Burst, fields: DataOutFields, length: int) -> None:
+        """The data is in place."""
+        transfer = command.transfer
+        if transfer is None or command.phase is ENDED:
+            return
+        flags, transfer_tag = fields[1], fields[5]
+        burst.at += length
+        burst.data_sn += 1
+        transfer.received += length
+        if not flags & FINAL:
+            if burst.at == burst.end and length:  # nothing more may come, and no F said so
+                self._close_burst(transfer, transfer_tag)
+                self._fail(command, transfer, INCORRECT_AMOUNT_OF_DATA)
+            return
+        if transfer_tag == NO_TAG:
+            transfer.requested = burst.at
+        elif burst.at != burst.end:
+            transfer.failed = transfer.failed or INCORRECT_AMOUNT_OF_DATA
+        self._close_burst(transfer, transfer_tag)
+        self._pump(command, transfer)
+
+    def fail_data_out(self, command: IscsiCommand, fields: DataOutFields) -> None:
+        """The data of this PDU had a bad digest (RFC 7143 7.8): the task ends when everything else is here."""
+        self._skip_data_out(command, fields[5], fields[1], PROTOCOL_SERVICE_CRC_ERROR)
+
+    def bad_digest(self, fields: DataOutFields) -> None:
+        """The same, for a PDU whose data was not yet looked at."""
+        command = self._tasks.get(fields[4])
+        if command is not None and command.connection is self._connection and command.transfer is not None:
+            self.fail_data_out(command, fields)
+
+    def _skip_data_out(self, command: IscsiCommand, transfer_tag: int, flags: int, sense: bytes) -> None:
+        transfer = command.transfer
+        if transfer is None or command.phase in (EXECUTING, ENDED):
+            return
+        if flags & FINAL:
+            self._close_burst(transfer, transfer_tag)
+        if sense or flags & FINAL:
+            self._fail(command, transfer, sense)
+
+    def _fail(self, command: IscsiCommand, transfer: Transfer, sense: bytes) -> None:
+        transfer.failed = transfer.failed or sense
+        self._pump(command, transfer)
+
+    def _close_burst(self, transfer: Transfer, transfer_tag: int) -> None:
+        if transfer.bursts.pop(transfer_tag, None) is not None:
+            self.open_bursts -= 1
+
+    def _pump(self, command: IscsiCommand, transfer: Transfer) -> None:
+        """Go on as far as possible: fail, ask for more data, or hand the command over."""
+        if command.phase is not PREPARING:
+            return
+        bursts = transfer.bursts
+        if transfer.failed:
+            if not bursts:
+                self._refuse(command, transfer.failed)
+            return
+        if NO_TAG in bursts:
+            return
+        if transfer.whole is not None:
+            transfer.whole[: transfer.received] = transfer.memory[: transfer.received]
+            transfer.memory, transfer.whole = transfer.whole, None
+        if len(transfer.memory) < transfer.length:
+            return
+        if transfer.received == transfer.length:
+            command.data_out = (transfer.memory,)
+            self._execute(command)
+            return
+        while transfer.requested < transfer.length and len(bursts) < self._max_r2t:
+            self._ask(command, transfer)
+
+    def _ask(self, command: IscsiCommand, transfer: Transfer) -> None:
+        """Send the next R2T."""
+        output, window = self._output, self._window
+        start = transfer.requested
+        length = min(self._max_burst, transfer.length - start)
+        self._transfer_tag = tag = (self._transfer_tag + 1) % NO_TAG
+        transfer.bursts[tag] = Burst(start, start + length)
+        self.open_bursts += 1
+        header = pack_r2t(
+            _R2T, FINAL, 0, command.lun_field, command.tag, tag, output.stat_sn, window.expected, window.max_cmd_sn,
+            transfer.r2t_sn, start, length,
+        )  # fmt: skip
+        output.send(header)
+        transfer.requested += length
+        transfer.r2t_sn += 1
+
+    def _refuse(self, command: IscsiCommand, sense: bytes) -> None:
+        """The engine itself ends a command that the SCSI core never sees."""
+        self._pool.cancel(command)
+        command.phase = EXECUTING
+        if not command.numbered:
+            self.immediate_running += 1
+        self._connection.complete(command, Response(Status.CHECK_CONDITION, sense=sense))
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def drop(self, command: IscsiCommand) -> None:
+        """A command that isn't executing ends without a word. Its memory is free, its Data-Out will be ignored."""
+        held = command.phase is HELD
+        command.phase = ENDED
+        self._tasks.pop(command.tag, None)
+        if command.transfer is not None:
+            self.open_bursts -= len(command.transfer.bursts)
+            command.transfer.bursts.clear()
+            self._connection.framing.divert(command)
+        self.forget(command)
+        if command.numbered and not held:
+            self._window.ended()
+
+    def forget(self, command: IscsiCommand) -> None:
+        """A command that nobody knows yet ends; its memory goes back."""
+        command.phase = ENDED
+        memory, command.memory = command.memory, None
+        if memory is not None:
+            self._pool.give(memory)
+        else:
+            self._pool.cancel(command)
+
+
+def _parse_ahs(cdb: bytes, ahs: memoryview) -> tuple[bytes, int]:
+    """The CDB with its extension, and the bidirectional read length. Raises RejectPdu.  Source: RFC 7143 11.2.2."""
+    bidirectional = at = 0
+    while at < len(ahs):
+        length = int.from_bytes(ahs[at : at + 2], "big")
+        kind = ahs[at + 2]
+        if not length or at + 3 + length > len(ahs):
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, "an additional header segment is longer than its PDU")
+        if kind == _EXTENDED_CDB:
+            cdb += bytes(ahs[at + 4 : at + 3 + length])
+        elif kind == _BIDIRECTIONAL_READ and length == 5:
+            bidirectional = int.from_bytes(ahs[at + 4 : at + 8], "big")
+        else:
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"additional header segment of type {kind}")
+        at += (3 + length + 3) & ~3
+    return cdb, bidirectional
