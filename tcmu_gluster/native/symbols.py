@@ -94,6 +94,10 @@ FUNCTIONS: Final = (
     Function("glfs_opendir", _POINTER, "void *fs, const char *path"),
     Function("glfs_readdir_r", _ZERO, "void *folder, struct dirent *entry, struct dirent **result"),
     Function("glfs_closedir", _ZERO, "void *folder"),
+    # Until 3.7.4 without the last argument, which is then not looked at.
+    Function("glfs_h_lookupat", _POINTER, "void *fs, void *parent, const char *path, struct stat *result, int follow"),
+    Function("glfs_h_extract_handle", _COUNT, "void *inode, unsigned char *handle, int size"),
+    Function("glfs_h_close", _ZERO, "void *inode"),
 )
 
 ASYNCHRONOUS: Final = (
