@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Optional, Protocol
 
-from tcmu_gluster.backends.base import Backend, Map, Operation, Read
+from tcmu_gluster.backends.base import PENDING, Backend, Map, Read
 from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi.command import (
     ABORTED,
@@ -21,7 +21,6 @@ from tcmu_gluster.scsi.command import (
 from tcmu_gluster.scsi.identity import Identity, identity_from
 from tcmu_gluster.scsi.limits import Limits, UnitOptions
 from tcmu_gluster.scsi.mode_pages import ModePages
-from tcmu_gluster.scsi.overlap import FREE, WRITES
 from tcmu_gluster.scsi.sense import (
     READING,
     WRITING,
@@ -44,7 +43,7 @@ from tcmu_gluster.scsi.unit_attention import UnitAttentions
 Report = Callable[[Command, BaseException], None]
 ManagementDone = Callable[[ManagementResponse], None]
 
-SIMPLE, ACA = TaskAttribute.SIMPLE, TaskAttribute.ACA
+SIMPLE, ACA = int(TaskAttribute.SIMPLE), int(TaskAttribute.ACA)  # int: an enum's comparison shows in every READ
 NOT_SUPPORTED = ManagementResponse.FUNCTION_NOT_SUPPORTED
 COMPLETE = ManagementResponse.FUNCTION_COMPLETE
 
@@ -77,7 +76,7 @@ class LogicalUnit:
         self.report = report
         self.attentions = UnitAttentions()
         self.modes = ModePages()
-        self.tasks = TaskSet(self._start_waiting, self.answer)
+        self.tasks = TaskSet(self._start_waiting)
         self.reservations: Optional[Reservations] = None
         self.not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
@@ -110,33 +109,38 @@ class LogicalUnit:
             if entry.__class__ is not Entry:
                 entry = self._service_action(entry, cdb)
             command.entry = entry
-            command.fields = entry.unpack(cdb)
-            overlap = entry.overlap
-            if overlap != FREE and (overlap > WRITES or command.attribute > SIMPLE or self.tasks.restless):
+            command.fields = entry.record(entry.unpack_raw(cdb))
+            if not entry.is_free and (not entry.is_plain or command.attribute > SIMPLE or self.tasks.restless):
                 if command.attribute >= ACA:  # no ACA condition can exist: NACA is refused
                     raise InvalidFieldInCdb()
                 if self.tasks.has_to_wait(command):
-                    self.tasks.wait(command, self.backend)
+                    self.tasks.wait(Task(self, command))
                     return None
             return self._start(command, entry)
         except Exception as error:
             return self.answer(command, error)
 
     def _start(self, command: Command, entry: Entry) -> Optional[Response]:
-        """The gates, then the handler. Raises whatever ends the command otherwise."""
+        """The gates, then the handler. Raises what ends the command otherwise."""
         if not self.quiet or command.cdb[entry.control] & 4:
             self._gates(command, entry)
-        if not entry.has_steps:
-            response: Response = entry.handler(self, command)
-            return response
-        task = Task(self.tasks, command, self.backend, entry.handler(self, command))
-        try:
-            done = task.run(None)
-        except Exception as error:
-            return self.answer(command, error, task.operation)
-        if done is None:
+        result = entry.handler(self, command)
+        if result.__class__ is Response:
+            return result
+        command.task = task = Task(self, command)
+        response: Optional[Response]
+        if result.__class__ is tuple:
+            task.operation, response = result
+            task.response = response
+            if task.operation.start(self.backend, task.resume) is PENDING:
+                response = None
+        else:
+            response = task.run(result)
+        if response is None:
             self.tasks.add(task)
-        return done
+        else:
+            command.task = None
+        return response
 
     def _start_waiting(self, command: Command) -> Optional[Response]:
         try:
@@ -149,7 +153,7 @@ class LogicalUnit:
         if slot is None:
             raise InvalidOpcode()
         any_row: Entry = next(iter(slot.values()))
-        row = slot.get(any_row.unpack(cdb).service_action)
+        row = slot.get(any_row.layout.unpack(cdb).service_action)
         if row is None:
             raise InvalidFieldInCdb("service_action", layout=any_row.layout)
         found: Entry = row
@@ -172,12 +176,12 @@ class LogicalUnit:
         if command.fields.naca:
             raise InvalidFieldInCdb("naca")
 
-    def answer(self, command: Command, error: Exception, operation: Optional[Operation] = None) -> Response:
+    def answer(self, command: Command, error: Exception) -> Response:
         """The Response that an error becomes: the only such place."""
+        task, command.task = command.task, None
         if isinstance(error, OSError):
-            if operation is None and command.task is not None:
-                operation = command.task.operation
-            cause, error = error, error_of(error, READING if isinstance(operation, (Read, Map)) else WRITING)
+            reading = task is not None and isinstance(task.operation, (Read, Map))
+            cause, error = error, error_of(error, READING if reading else WRITING)
             if isinstance(error, HardwareError):
                 self._tell(command, cause)
         elif isinstance(error, MemoryError):
@@ -228,6 +232,13 @@ class LogicalUnit:
         self.blocks = self.backend.size_bytes // self.block_size_bytes
         self.attentions.establish_all(Asc.CAPACITY_DATA_CHANGED)
         self.look_again()
+
+    def set_write_cache(self, on: bool) -> None:
+        """The front's switch for WCE (LIO's emulate_write_cache); every nexus hears of a change."""
+        if bool(self.modes.value(0x08, "wce")) is not on:
+            self.modes.put(0x08, "wce", int(on))
+            self.attentions.establish_all(Asc.MODE_PARAMETERS_CHANGED)
+            self.look_again()
 
     # -- nexuses -------------------------------------------------------------------------------------------------
 

@@ -107,12 +107,21 @@ class ModePages:
 
     def __init__(self, rows: Sequence[ModePage] = MODE_PAGES) -> None:
         self.rows = {row.key: row for row in sorted(rows, key=lambda row: row.key)}
+        self._saved: dict[tuple[int, int], bytes] = {}  # put() by the front; outlasts a reset
         self._current: dict[tuple[int, int], bytes] = {}
         self.reset()
 
     def reset(self) -> None:
         """What a reset does: back to the saved values, or the default ones where nothing is saved."""
-        self._current = {key: row.default_bytes() for key, row in self.rows.items()}
+        self._current = {key: self._saved.get(key) or row.default_bytes() for key, row in self.rows.items()}
+
+    def put(self, page_code: int, name: str, value: int, subpage_code: int = 0) -> None:
+        """Set one value from the front's side (LIO's own switches), whether an initiator may change it or not."""
+        key = (page_code, subpage_code)
+        layout = self.rows[key].layout
+        fields = layout.unpack(self._current[key]).as_dict()
+        fields[name] = value
+        self._saved[key] = self._current[key] = bytes(layout.pack(**fields))
 
     def value(self, page_code: int, name: str, subpage_code: int = 0) -> int:
         """One current value, for example value(0x08, "wce")."""

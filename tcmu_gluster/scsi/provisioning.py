@@ -49,6 +49,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Steps:
     Every descriptor is judged before the first takes effect.  Source: SBC-3 5.28.
     """
     fields = command.fields
+    command.data_out_wanted = fields.parameter_list_length
     if fields.anchor:
         raise InvalidFieldInCdb("anchor")
     if not fields.parameter_list_length:
@@ -97,6 +98,7 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
     has_block = not getattr(fields, "ndob", 0)
+    command.data_out_wanted = unit.block_size_bytes if has_block else 0
     if fields.wrprotect:
         raise InvalidFieldInCdb("wrprotect")
     if fields.anchor:

@@ -18,7 +18,7 @@ from tcmu_gluster.wire.layout import Bit, Bits, Int, Layout
 
 if TYPE_CHECKING:
     from tcmu_gluster.scsi.logical_unit import LogicalUnit
-    from tcmu_gluster.scsi.task import Steps
+    from tcmu_gluster.scsi.task import Result, Steps
 
 CHUNK_BYTES = 1 << 20
 """How much a command reads or writes at a time when its memory isn't the initiator's."""
@@ -59,7 +59,7 @@ def whole_blocks(unit: LogicalUnit, command: Command, blocks: int) -> buffers.Vi
     return buffers.cut(command.data_out, 0, min(blocks, sent) * block)
 
 
-def read(unit: LogicalUnit, command: Command) -> Steps:
+def read(unit: LogicalUnit, command: Command) -> Result:
     """READ(10/12/16): fill memory of the front's. FUA: what is read is on stable storage.  Source: SBC-3 5.10."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
@@ -67,32 +67,37 @@ def read(unit: LogicalUnit, command: Command) -> Steps:
         check_range(unit, lba, blocks)
     if blocks > unit.transfer_blocks:
         raise InvalidFieldInCdb("transfer_length")
-    if command.cdb[1]:  # any flag at all: looked at apart, since it is 0 in nearly every READ
-        if fields.rdprotect:
-            raise InvalidFieldInCdb("rdprotect")
-        if fields.fua:
-            yield Flush()
+    if command.cdb[1] and fields.rdprotect:  # byte 1 holds nothing but flags: 0 in nearly every READ
+        raise InvalidFieldInCdb("rdprotect")
     if not blocks:
         return GOOD
     views = command.data_in(blocks * unit.block_size_bytes)
-    yield Read(lba * unit.block_size_bytes, views)
+    operation = Read(lba * unit.block_size_bytes, views)
+    if command.cdb[1] and fields.fua:
+        return _after_flush(operation, views)
+    return operation, Response(0, views)
+
+
+def _after_flush(operation: Read, views: buffers.Views) -> Steps:
+    yield Flush()
+    yield operation
     return Response(0, views)
 
 
-def read_6(unit: LogicalUnit, command: Command) -> Steps:
+def read_6(unit: LogicalUnit, command: Command) -> Result:
     """READ(6).  Source: SBC-3 5.9."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
     check_range(unit, lba, blocks)
     views = command.data_in(blocks * unit.block_size_bytes)
-    yield Read(lba * unit.block_size_bytes, views)
-    return Response(0, views)
+    return Read(lba * unit.block_size_bytes, views), Response(0, views)
 
 
-def write(unit: LogicalUnit, command: Command) -> Steps:
+def write(unit: LogicalUnit, command: Command) -> Result:
     """WRITE(10/12/16): GOOD with FUA, or with the write cache off, means stable storage.  Source: SBC-3 5.30."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
+    command.data_out_wanted = length = blocks * unit.block_size_bytes
     if lba + blocks > unit.blocks or lba == unit.blocks:
         check_range(unit, lba, blocks)
     if blocks > unit.transfer_blocks:
@@ -103,28 +108,30 @@ def write(unit: LogicalUnit, command: Command) -> Steps:
             raise InvalidFieldInCdb("wrprotect")
         durable = durable or bool(fields.fua)
     views = command.data_out
-    if command.data_out_bytes != blocks * unit.block_size_bytes:
+    if command.data_out_bytes != length:
         views = whole_blocks(unit, command, blocks)
-    if blocks and views:
-        yield Write(lba * unit.block_size_bytes, views, durable)
-    return GOOD
+    if not length or not views:
+        return GOOD
+    return Write(lba * unit.block_size_bytes, views, durable), GOOD
 
 
-def write_6(unit: LogicalUnit, command: Command) -> Steps:
+def write_6(unit: LogicalUnit, command: Command) -> Result:
     """WRITE(6).  Source: SBC-3 5.29."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
+    command.data_out_wanted = blocks * unit.block_size_bytes
     check_range(unit, lba, blocks)
     views = whole_blocks(unit, command, blocks)
-    if views:
-        yield Write(lba * unit.block_size_bytes, views, unit.durable_writes)
-    return GOOD
+    if not views:
+        return GOOD
+    return Write(lba * unit.block_size_bytes, views, unit.durable_writes), GOOD
 
 
 def write_and_verify(unit: LogicalUnit, command: Command) -> Steps:
     """WRITE AND VERIFY(10/12/16): to stable storage, then read back; BYTCHK 01b compares.  Source: SBC-3 5.34."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
+    command.data_out_wanted = blocks * unit.block_size_bytes
     if fields.wrprotect:
         raise InvalidFieldInCdb("wrprotect")
     if fields.bytchk > 1:
@@ -149,6 +156,7 @@ def verify(unit: LogicalUnit, command: Command) -> Steps:
     fields = command.fields
     lba, blocks, bytchk = fields.logical_block_address, fields.verification_length, fields.bytchk
     block = unit.block_size_bytes
+    command.data_out_wanted = (0, blocks * block, 0, block)[bytchk]
     if fields.vrprotect:
         raise InvalidFieldInCdb("vrprotect")
     if bytchk == 2:
@@ -193,12 +201,13 @@ def compare_and_write(unit: LogicalUnit, command: Command) -> Steps:
     """
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
+    length = blocks * unit.block_size_bytes
+    command.data_out_wanted = 2 * length
     if fields.wrprotect:
         raise InvalidFieldInCdb("wrprotect")
     check_range(unit, lba, blocks)
     if blocks > unit.limits.compare_and_write_blocks:
         raise InvalidFieldInCdb("number_of_logical_blocks")
-    length = blocks * unit.block_size_bytes
     if command.data_out_bytes != 2 * length:
         raise InvalidFieldInCdb("number_of_logical_blocks")
     if not blocks:

@@ -236,6 +236,7 @@ def mode_select_10(unit: LogicalUnit, command: Command) -> Response:
 def _mode_select(unit: LogicalUnit, command: Command, header: Layout, short: Layout) -> Response:
     """Judge the header, the block descriptor and all pages, then take the pages over; the others hear of a change."""
     fields = command.fields
+    command.data_out_wanted = fields.parameter_list_length
     if not fields.pf:
         raise InvalidFieldInCdb("pf")
     if fields.sp:

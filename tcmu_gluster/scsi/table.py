@@ -6,7 +6,6 @@ COMMAND OPERATION CODE, and REPORT SUPPORTED OPERATION CODES prints it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import Any, Optional, Union
@@ -55,9 +54,10 @@ WHOLE_UNIT = (0, 1 << 65)
 class Entry:
     """A row. Everything the way of a command needs is worked out when the row is made."""
 
-    __slots__ = (
-        "control", "data", "gates", "handler", "has_steps", "layout", "length_name", "modifies", "name", "needs",
-        "nominal_seconds", "operation_code", "overlap", "recommended_seconds", "service_action", "unpack", "usage",
+    __slots__ = (  # noqa: RUF023 (the columns, then what is worked out from them)
+        "operation_code", "service_action", "layout", "handler", "data", "gates", "overlap", "needs",
+        "name", "usage", "nominal_seconds", "recommended_seconds", "length_name",
+        "control", "is_free", "is_plain", "modifies", "record", "unpack_raw",
     )  # fmt: skip
 
     def __init__(
@@ -78,9 +78,9 @@ class Entry:
         self.handler, self.data, self.gates, self.overlap, self.needs = handler, data, gates, overlap, needs
         self.nominal_seconds, self.recommended_seconds = 1, recommended_seconds
         self.modifies = bool(gates & Gate.MODIFIES)
-        self.has_steps = inspect.isgeneratorfunction(handler)
+        self.is_free, self.is_plain = overlap == FREE, overlap in (READS, WRITES)
         self.control = layout.size_bytes - 1
-        self.unpack = layout.unpack
+        self.record, self.unpack_raw = layout.record, layout.unpack_raw
         self.length_name = next((field for field in cdb.LENGTH_FIELDS if field in layout.fields), "")
         usage = bytearray(layout.usage())
         if service_action is not None:  # the code itself stands where the mask of its field would

@@ -1,48 +1,67 @@
-"""Tasks: the runner of a handler's generator, and the set of a unit's tasks that run or wait.
+"""Tasks: the runner of what a handler returns, and the set of a unit's tasks that run or wait.
 
-A handler yields storage operations and is sent their results (an OSError is thrown in). The runner starts each on the
+A generator yields storage operations and is sent their results (an OSError is thrown in). The runner starts each on the
 unit's Backend. What the backend answers at once costs no more than a loop turn; what comes later resumes the generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Optional
+from typing import Any, Optional, Protocol, Union
 
 from tcmu_gluster.backends.base import PENDING, Backend, Operation
 from tcmu_gluster.scsi.command import Command, Response
 from tcmu_gluster.scsi.overlap import HEAD_OF_QUEUE, is_restless, must_wait
 
 Steps = Generator[Operation, Any, Response]
-"""What a storage handler returns when it is called."""
+"""A handler that needs several operations: a generator, its Response returned."""
+
+Plan = tuple[Operation, Response]
+"""A handler that needs one operation returns it with the Response that its success means: READ and WRITE do."""
+
+Result = Union[Response, Plan, Steps]
+"""What a handler of the command table returns."""
+
+
+class Unit(Protocol):
+    """What a task needs of its logical unit."""
+
+    backend: Backend
+    tasks: TaskSet
+
+    def answer(self, command: Command, error: Exception) -> Response:
+        """The Response that an error becomes."""
 
 
 class Task:
-    """One command that is not answered yet. generator is None while it waits for others."""
+    """One command that is not answered yet, while it waits for others or for the backend.
 
-    __slots__ = ("aborted", "backend", "command", "generator", "operation", "set")
+    operation   the one that the backend works on, or that failed
+    response    what its success means, if steps is None
+    """
 
-    def __init__(self, set_: TaskSet, command: Command, backend: Backend, generator: Optional[Steps]) -> None:
-        self.set, self.command, self.backend, self.generator = set_, command, backend, generator
+    __slots__ = ("command", "operation", "response", "steps", "unit")
+
+    def __init__(self, unit: Unit, command: Command) -> None:
+        self.unit = unit
+        self.command = command
         self.operation: Optional[Operation] = None
-        self.aborted: Optional[Response] = None
+        self.response: Optional[Response] = None
+        self.steps: Optional[Steps] = None
 
-    def run(self, outcome: Any) -> Optional[Response]:
-        """Send outcome to the generator, and go on until it ends (its Response) or has to wait (None).
+    def run(self, steps: Steps, outcome: Any = None) -> Optional[Response]:
+        """Send outcome to a generator, and go on until it ends (its Response) or has to wait for the backend (None).
 
         Raises what the generator raises.
         """
-        generator = self.generator
-        assert generator is not None
+        self.steps = steps
+        backend, resume = self.unit.backend, self.resume
         try:
             while True:
-                if isinstance(outcome, BaseException):
-                    operation = generator.throw(outcome)
-                else:
-                    operation = generator.send(outcome)
+                operation = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
                 self.operation = operation
                 try:
-                    outcome = operation.start(self.backend, self.resume)
+                    outcome = operation.start(backend, resume)
                 except OSError as error:
                     outcome = error
                 if outcome is PENDING:
@@ -53,36 +72,38 @@ class Task:
 
     def resume(self, outcome: Any) -> None:
         """The backend's done: an operation that was PENDING ended with outcome."""
-        response = self.aborted
-        if response is not None:
-            assert self.generator is not None
-            self.generator.close()
+        tasks = self.unit.tasks
+        response = tasks.running[self]
+        if response is not None:  # aborted meanwhile
+            if self.steps is not None:
+                self.steps.close()
         else:
             try:
-                response = self.run(outcome)
+                if self.steps is not None:
+                    response = self.run(self.steps, outcome)
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    response = self.response
             except Exception as error:
-                response = self.set.answer(self.command, error)
+                response = self.unit.answer(self.command, error)
         if response is not None:
-            self.set.end(self, response)
+            tasks.end(self, response)
 
 
 class TaskSet:
     """The tasks of one unit.
 
-    running     started, waiting for the backend
+    running     started, waiting for the backend; with the Response of one that was aborted meanwhile
     waiting     not started yet, in arrival order
     restless    how many of them a plain READ or WRITE has to look at before it starts; 0 nearly always
     """
 
-    __slots__ = ("_pumping", "answer", "restless", "running", "start", "waiting")
+    __slots__ = ("_pumping", "_start", "restless", "running", "waiting")
 
-    def __init__(
-        self,
-        start: Callable[[Command], Optional[Response]],
-        answer: Callable[[Command, Exception], Response],
-    ) -> None:
-        self.start, self.answer = start, answer
-        self.running: dict[Task, None] = {}
+    def __init__(self, start: Callable[[Command], Optional[Response]]) -> None:
+        self._start = start
+        self.running: dict[Task, Optional[Response]] = {}
         self.waiting: list[Task] = []
         self.restless = 0
         self._pumping = False
@@ -95,9 +116,10 @@ class TaskSet:
             return False
         return any(must_wait(command, task.command) for task in self.waiting)
 
-    def wait(self, command: Command, backend: Backend) -> None:
-        """Keep command until it may start; a HEAD OF QUEUE one before the others."""
-        task = command.task = Task(self, command, backend, None)
+    def wait(self, task: Task) -> None:
+        """Keep a task until it may start; a HEAD OF QUEUE one before the others."""
+        command = task.command
+        command.task = task
         if command.attribute == HEAD_OF_QUEUE:
             self.waiting.insert(0, task)
         else:
@@ -106,10 +128,8 @@ class TaskSet:
 
     def add(self, task: Task) -> None:
         """A task has started and waits for the backend."""
-        command = task.command
-        command.task = task
         self.running[task] = None
-        if is_restless(command):
+        if is_restless(task.command):
             self.restless += 1
 
     def end(self, task: Task, response: Response) -> None:
@@ -145,7 +165,7 @@ class TaskSet:
             del self.waiting[index]
             self.restless -= 1
             command.task = None
-            response = self.start(command)
+            response = self._start(command)
             if response is not None:
                 assert command.done is not None
                 command.done(command, response)
@@ -159,11 +179,11 @@ class TaskSet:
 
         done() is called when all of them have ended (at once if none runs). Returns the commands that were picked.
         """
-        running = [task for task in self.running if task.aborted is None and which(task.command)]
+        running = [task for task, aborted in self.running.items() if aborted is None and which(task.command)]
         waiting = [task for task in self.waiting if which(task.command)]
         commands = [task.command for task in (*running, *waiting)]
         for task in running:
-            task.aborted = response_for(task.command)
+            self.running[task] = response_for(task.command)
         for task in waiting:
             self.waiting.remove(task)
             self.restless -= 1
