@@ -47,7 +47,7 @@ GUESTS: dict[str, tuple[str, ...]] = {
     "targetcli": ("targetcli_ext",),
     "dbus_fast": ("handler",),
     "crc32c": ("iscsi.digest",),
-    "cffi": ("native",),
+    "cffi": ("native", "tcmu.uio"),
 }
 
 # Sans-IO: no sockets, threads, clocks, files, logs, environment, randomness.
