@@ -18,12 +18,16 @@ class TargetEntry(Protocol):
     target: Any
     """scsi.target.Target. The engine never calls it: it hands it to the shell with each session."""
     alias: str
-    portals: Sequence[tuple[str, int]]
-    """(address, portal group tag) of every portal, address as TargetAddress shows it: 192.0.2.1:3260, [2001:db8::1]:3260.
-    An empty address stands for the one that the initiator is connected to (a portal on 0.0.0.0 or [::])."""
     portal_group_tag: int
     """The tag of the portal group that this directory answers for."""
     relative_target_port: int
+
+    @property
+    def portals(self) -> Sequence[tuple[str, int]]:
+        """(address, portal group tag) of every portal, as TargetAddress shows it: 192.0.2.1:3260, [2001:db8::1]:3260.
+
+        An empty address stands for the one that the initiator is connected to (a portal on 0.0.0.0 or [::]).
+        """
 
     def allows(self, initiator_name: str, peer_address: str) -> bool:
         """Whether this initiator may log in from this address."""

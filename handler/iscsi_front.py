@@ -1,0 +1,375 @@
+"""The engine's sockets: listen, feed connections, run their commands, send what they answer. Nothing is decided here.
+
+Per wake of a connection: one recv_into, every command in it executed, one sendmsg. Commands that end later end in
+batches (the backend's completions), and each connection they belong to is flushed once, at the end of that loop turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Optional
+
+from handler.targets import TargetDirectory
+from tcmu_gluster.config.addresses import Portal
+from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.session import Session, SessionRegistry
+from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
+from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement, SessionEnded, SessionStarted
+from tcmu_gluster.scsi.command import Command, Response
+
+log = logging.getLogger("tcmu_gluster.iscsi")
+
+IOV_MAX = min(os.sysconf("SC_IOV_MAX"), 1024)
+SWEEP_SECONDS = 0.5
+"""How late a deadline of a connection may be noticed."""
+LARGEST_BACKLOG_BYTES = 32 << 20
+"""A connection that has not taken this much of its answers is not read from until it has."""
+SLOW_READER_SECONDS = 30.0
+"""A connection whose socket takes nothing for so long while answers wait is closed."""
+MAX_CONNECTIONS = 4096
+TRIM_SECONDS = 5.0
+"""How long the buffer pool keeps memory while no connection moved large data."""
+
+
+class Peer:
+    """One accepted socket and its connection."""
+
+    __slots__ = (
+        "_flush_due", "_pending", "_reading", "_writing", "address", "connection", "front", "session", "sock",
+        "stuck_at",
+    )  # fmt: skip
+
+    def __init__(self, front: IscsiFront, sock: socket.socket, address: str, local_address: str) -> None:
+        self.front, self.sock, self.address = front, sock, address
+        self.connection = Connection(
+            front.directory, front.registry, front.pool, front.loop.time(), peer_address=address,
+            local_address=local_address, settings=front.settings, done=self.done, wake=self.wake,
+        )  # fmt: skip
+        self.session: Optional[Session] = None
+        self._pending: list[Any] = []
+        self._reading = self._writing = self._flush_due = False
+        self.stuck_at: Optional[float] = None
+        self._want_input()
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """The socket has bytes, or its end."""
+        connection = self.connection
+        try:
+            count = self.sock.recv_into(connection.receive_buffer())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.lost(f"receiving failed: {error.strerror}")
+            return
+        if not count:
+            self.lost("the initiator closed the connection")
+            return
+        connection.received(count, self.front.loop.time())
+        self.run()
+
+    def run(self) -> None:
+        """Execute what the connection has for us, and send what it answers."""
+        connection = self.connection
+        events = connection.commands()
+        while events:
+            complete = connection.complete
+            for event in events:
+                if event.__class__ is IscsiCommand:
+                    response = self.session.target.execute(event)  # type: ignore[union-attr]
+                    if response is not None:
+                        complete(event, response)
+                else:
+                    self._handle(event)
+            events = connection.commands()
+        self.flush()
+
+    def _handle(self, event: Any) -> None:
+        """Everything but a command."""
+        if isinstance(event, IscsiTaskManagement):
+            assert self.session is not None
+
+            def ended(code: int) -> None:
+                self.connection.complete_management(event, code)
+                self.wake()
+
+            self.session.target.manage(event, ended)
+        elif isinstance(event, SessionStarted):
+            self.front.run_woken()  # a session that this one replaces has to end before
+            self.session = event.session
+            self.front.session_started(event.session, self)
+        elif isinstance(event, SessionEnded):
+            self.front.session_ended(event.session, event.why)
+
+    def done(self, command: Command, response: Response) -> None:
+        """A command ended later."""
+        self.connection.complete(command, response)  # type: ignore[arg-type]
+        if not self._flush_due:
+            self.wake()
+
+    def wake(self) -> None:
+        """Something happened that no call of ours caused: look after it at the end of this turn of the loop."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.front.note_woken(self)
+
+    def woken(self) -> None:
+        """The end of the turn has come."""
+        self._flush_due = False
+        self.run()
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what there is, as far as the socket takes it."""
+        if self._pending:
+            return  # the socket is full: writable() goes on
+        buffers = self.connection.data_to_send()
+        if buffers:
+            self._send(buffers)
+        if not self._pending:
+            self._settle()
+
+    def _send(self, buffers: list[Any]) -> None:
+        """sendmsg until all is gone (then release) or the socket is full (then keep the rest)."""
+        try:
+            while buffers:
+                batch = buffers if len(buffers) <= IOV_MAX else buffers[:IOV_MAX]
+                sent = self.sock.sendmsg(batch)
+                buffers = _rest(buffers, sent)
+                if buffers and len(batch) == IOV_MAX:
+                    continue
+                if buffers:
+                    break
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self.lost(f"sending failed: {error.strerror}")
+            return
+        self._pending = buffers
+        if buffers:
+            self.stuck_at = self.front.loop.time()
+            if not self._writing:
+                self._writing = True
+                self.front.loop.add_writer(self.sock, self.writable)
+            self._want_input()
+        else:
+            self.connection.release()
+
+    def writable(self) -> None:
+        """The socket takes more."""
+        if self._pending:
+            self._send(self._pending)
+        if not self._pending and self._writing:
+            self._writing = False
+            self.front.loop.remove_writer(self.sock)
+            self.stuck_at = None
+            self.run()
+
+    def _settle(self) -> None:
+        """All is sent: close if the connection wants it, else see whether to read on."""
+        if self.connection.wants_close:
+            self.lost(self.connection.why)
+        else:
+            self._want_input()
+
+    def _want_input(self) -> None:
+        wanted = self.connection.wants_input and not (
+            self._pending and self.connection.output_bytes > LARGEST_BACKLOG_BYTES
+        )
+        if wanted != self._reading and self.sock.fileno() >= 0:
+            self._reading = wanted
+            if wanted:
+                self.front.loop.add_reader(self.sock, self.readable)
+            else:
+                self.front.loop.remove_reader(self.sock)
+
+    # -- time and end --------------------------------------------------------------------------------------------
+
+    def look_at_clock(self, now: float) -> None:
+        """Deadlines of the connection, and of a peer that takes nothing."""
+        deadline = self.connection.next_deadline()
+        if deadline is not None and now >= deadline:
+            self.connection.handle_timeout(now)
+            self.run()
+        if self.stuck_at is not None and now >= self.stuck_at + SLOW_READER_SECONDS:
+            self.lost("the initiator takes no answers")
+
+    def lost(self, why: str) -> None:
+        """The transport ends here."""
+        if self.sock.fileno() < 0:
+            return
+        loop = self.front.loop
+        loop.remove_reader(self.sock)
+        loop.remove_writer(self.sock)
+        self.sock.close()
+        self._reading = self._writing = False
+        self._pending = []
+        self.stuck_at = None
+        self.connection.closed(loop.time(), why)
+        self.front.peers.pop(self, None)
+        for event in self.connection.commands():
+            if event.__class__ is not IscsiCommand:
+                self._handle(event)
+        if self.session is None:
+            log.info("connection from %s ended: %s", self.address, why)
+
+
+class IscsiFront:
+    """All listeners and connections of one process."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        directory: TargetDirectory,
+        settings: Settings = DEFAULTS,
+        pool: Optional[BufferPool] = None,
+    ) -> None:
+        self.loop, self.directory, self.settings = loop, directory, settings
+        self.pool = pool or BufferPool()
+        self.registry = SessionRegistry()
+        self.peers: dict[Peer, None] = {}
+        self._listeners: dict[Portal, socket.socket] = {}
+        self._woken: list[Peer] = []
+        self._sweep = loop.call_later(SWEEP_SECONDS, self._look_at_clock)
+        self._trim_at = 0.0
+
+    # -- listening -----------------------------------------------------------------------------------------------
+
+    def listen(self, portal: Portal) -> Portal:
+        """Accept initiators there; returns the portal with its real port. Raises ConfigError with the reason."""
+        family = socket.AF_INET6 if ":" in portal.address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((portal.address, portal.port))
+            listener.listen(128)
+            listener.setblocking(False)
+        except OSError as error:
+            listener.close()
+            raise ConfigError(_why_not_listening(portal, error)) from error
+        actual = Portal(portal.address, listener.getsockname()[1])
+        self._listeners[actual] = listener
+        self.loop.add_reader(listener, self._accept, listener)
+        return actual
+
+    def stop_listening(self, portal: Portal) -> None:
+        """No further initiators there; connections that exist go on. Raises KeyError."""
+        listener = self._listeners.pop(portal)
+        self.loop.remove_reader(listener)
+        listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("can't accept a connection: %s", error.strerror)
+                return
+            if len(self.peers) >= MAX_CONNECTIONS:
+                log.warning("connection from %s refused: %d are open", address[0], len(self.peers))
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            host, port = sock.getsockname()[:2]
+            with contextlib.suppress(OSError):
+                self.peers[Peer(self, sock, address[0], str(Portal(host, port)))] = None
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def session_started(self, session: Session, peer: Peer) -> None:
+        """An initiator has logged in."""
+        if session.target is not None:
+            session.target.attach(session.nexus)
+            log.info("%s logged in to %s from %s", session.nexus, session.target.name, peer.address)
+
+    def session_ended(self, session: Session, why: str) -> None:
+        """An I_T nexus is lost."""
+        if session.target is not None:
+            session.target.detach(session.nexus)
+            log.info("%s left %s: %s", session.nexus, session.target.name, why)
+
+    def sessions(self) -> Iterable[Session]:
+        """Every session that is not a discovery session."""
+        return [session for session in self.registry.by_tsih.values() if session.entry is not None]
+
+    def end_session(self, session: Session, why: str) -> None:
+        """Drop a session's connections."""
+        self.registry.end(session, why)
+
+    # -- wakes and time ------------------------------------------------------------------------------------------
+
+    def note_woken(self, peer: Peer) -> None:
+        """peer wants to be looked after at the end of this turn of the loop."""
+        if not self._woken:
+            self.loop.call_soon(self.run_woken)
+        self._woken.append(peer)
+
+    def run_woken(self) -> None:
+        """Look after those who want it."""
+        woken, self._woken = self._woken, []
+        for peer in woken:
+            peer.woken()
+
+    def _look_at_clock(self) -> None:
+        now = self.loop.time()
+        for peer in tuple(self.peers):
+            peer.look_at_clock(now)
+        if self.pool.handed_out_bytes:
+            self._trim_at = now + TRIM_SECONDS
+        elif now >= self._trim_at:
+            self.pool.trim()
+        self._sweep = self.loop.call_later(SWEEP_SECONDS, self._look_at_clock)
+
+    # -- stop ----------------------------------------------------------------------------------------------------
+
+    async def stop(self, seconds: float = 5.0) -> None:
+        """Refuse newcomers, ask every initiator to log out, wait so long for it, then close what is left."""
+        for portal in tuple(self._listeners):
+            self.stop_listening(portal)
+        now = self.loop.time()
+        for peer in tuple(self.peers):
+            peer.connection.request_logout(now)
+            peer.run()
+        deadline = now + seconds
+        while self.peers and self.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for peer in tuple(self.peers):
+            peer.lost("the target shuts down")
+        self.run_woken()
+        self._sweep.cancel()
+
+
+def _rest(buffers: list[Any], sent: int) -> list[Any]:
+    """What is left of buffers after sent bytes have gone."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            return [memoryview(buffer)[sent:], *islice(buffers, index + 1, None)]
+        sent -= size
+    return []
+
+
+def _why_not_listening(portal: Portal, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{portal} is in use by another program; stop it or choose another port, as in {portal.address}:3261"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{portal.address} is not an address of this machine; choose one of its own, or 0.0.0.0 for all"
+    if error.errno == errno.EACCES:
+        return f"{portal} needs root, as every port below 1024; choose a higher port"
+    return f"can't listen on {portal}: {error.strerror}"

@@ -1,0 +1,68 @@
+"""The engine's targets: who is there, where they listen, who may come in. iscsi/directory.py says what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from tcmu_gluster.config.addresses import AccessRule, Portal
+from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
+from tcmu_gluster.iscsi.directory import TargetEntry
+from tcmu_gluster.scsi.target import Target
+
+ANY_ADDRESS = ("0.0.0.0", "::")
+
+
+class EngineTarget:
+    """One target of the engine. Without a rule nobody may log in."""
+
+    portal_group_tag = 1
+    relative_target_port = 1
+
+    def __init__(self, name: str, target: Target, rules: Iterable[AccessRule] = (), alias: str = "") -> None:
+        self.name, self.target, self.alias = name, target, alias
+        self.rules = list(rules)
+        self.listening: list[Portal] = []
+        """Where it really listens: ports that were 0 are known by now."""
+
+    @property
+    def portals(self) -> Sequence[tuple[str, int]]:
+        """What SendTargets shows. A portal on every address is shown as the one that the initiator came to."""
+        return [
+            ("" if portal.address in ANY_ADDRESS else str(portal), self.portal_group_tag) for portal in self.listening
+        ]
+
+    def allows(self, initiator_name: str, peer_address: str) -> bool:
+        """Whether a rule admits this initiator from this address."""
+        return any(rule.matches(initiator_name, peer_address) for rule in self.rules)
+
+
+class TargetDirectory:
+    """The targets behind all portals of this process, by name."""
+
+    def __init__(self) -> None:
+        self.targets: dict[str, EngineTarget] = {}
+
+    def add(self, target: EngineTarget) -> None:
+        """Initiators find it from now on. Raises ValueError if the name is taken."""
+        if target.name in self.targets:
+            raise ValueError(f"there is a target {target.name} already")
+        self.targets[target.name] = target
+
+    def remove(self, name: str) -> EngineTarget:
+        """Initiators don't find it any more; its sessions are the front's business. Raises KeyError."""
+        return self.targets.pop(name)
+
+    # -- what the engine asks ------------------------------------------------------------------------------------
+
+    def lookup(self, target_name: str) -> Optional[TargetEntry]:
+        """The target of that name, or None."""
+        return self.targets.get(target_name)
+
+    def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
+        """What SendTargets shows to this initiator: only what it may use."""
+        return [target for target in self.targets.values() if target.allows(initiator_name, peer_address)]
+
+    def authenticator_for(self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str) -> Authenticator:
+        """AuthMethod=None: who may come in is decided by the rules."""
+        return NoAuthentication()
