@@ -12,7 +12,6 @@ from .guest import runner
 from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
-_OPT_IN = ("iser", "fcoe")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,7 +87,8 @@ def passes(machines: Machines, record_property: Callable[[str, object], None]) -
             print(f"figures: {result['figures']}")
         print(result["log"])
         if result["outcome"] != "passed":
-            pytest.fail(f"{name}: {result['outcome']} after {result['seconds']} s in the guest\n{result['log']}",
-                        pytrace=False)
+            pytest.fail(
+                f"{name}: {result['outcome']} after {result['seconds']} s in the guest\n{result['log']}", pytrace=False
+            )
 
     return check

@@ -116,7 +116,7 @@ def elf_kernel(bzimage: bytes) -> bytes:
     setup_sectors = bzimage[0x1F1] or 4
     offset, length = struct.unpack_from("<II", bzimage, 0x248)
     start = (setup_sectors + 1) * 512 + offset
-    payload = bzimage[start:start + length]
+    payload = bzimage[start : start + length]
     if payload.startswith(b"\xfd7zXZ\0"):
         kernel = lzma.LZMADecompressor().decompress(payload)
     elif payload.startswith(b"\x1f\x8b"):
@@ -153,8 +153,9 @@ def _build_initrd(folder: Path, release: str, initrd: Path) -> None:
     init.write_text(_INIT % {"modules": " ".join(_INITRD_MODULES)})
     init.chmod(0o755)
     names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*"))).encode()
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names, check=True,
-                             stdout=subprocess.PIPE).stdout
+    archive = subprocess.run(
+        ["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names, check=True, stdout=subprocess.PIPE
+    ).stdout
     part = initrd.with_suffix(".part")
     part.write_bytes(gzip.compress(archive, 1))
     os.replace(part, initrd)

@@ -53,8 +53,9 @@ class Machine:
         brick = self._brick()
         self._started = time.monotonic()
         with open(self.folder / "qemu.log", "wb") as log:
-            self._qemu = subprocess.Popen(self._command(kernel, brick), stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=subprocess.STDOUT)
+            self._qemu = subprocess.Popen(
+                self._command(kernel, brick), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,12 +76,16 @@ class Machine:
             if scenario in self.results:
                 return self.results[scenario]
             if not running:
-                raise MachineError(f"{scenario} never ran: the machine ended (QEMU's status {self._qemu.returncode})\n"
-                                   + self._last_words())
+                raise MachineError(
+                    f"{scenario} never ran: the machine ended (QEMU's status {self._qemu.returncode})\n"
+                    + self._last_words()
+                )
             if time.monotonic() - self._started > self.limit_seconds:
                 self._qemu.kill()
-                raise MachineError(f"{scenario} never ran: the machine was stopped after {self.limit_seconds:.0f} s\n"
-                                   + self._last_words())
+                raise MachineError(
+                    f"{scenario} never ran: the machine was stopped after {self.limit_seconds:.0f} s\n"
+                    + self._last_words()
+                )
             time.sleep(0.2)
 
     def wait(self) -> None:
@@ -111,24 +116,51 @@ class Machine:
         brick = self.folder / "brick.img"
         with open(brick, "wb") as file:
             file.truncate(_BRICK_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(brick)],
-                       check=True)
+        subprocess.run(
+            ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(brick)], check=True
+        )
         return brick
 
     def _command(self, kernel: image.Image, brick: Path) -> list[str]:
         accelerator = os.environ.get("TCMU_GLUSTER_TEST_ACCEL", "tcg,thread=multi")
-        append = ("console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr audit=0 selinux=0 apparmor=0 "
-                  "random.trust_cpu=on tsc=reliable")
+        append = (
+            "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr audit=0 selinux=0 apparmor=0 "
+            "random.trust_cpu=on tsc=reliable"
+        )
         return [
-            "qemu-system-x86_64", "-M", "q35", "-accel", accelerator, "-cpu", "Nehalem", "-smp", "2",
-            "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-serial", f"file:{self.folder}/console.txt", "-device", "virtio-rng-pci",
-            "-kernel", str(kernel.kernel), "-initrd", str(kernel.initrd), "-append", append,
+            "qemu-system-x86_64",
+            "-M",
+            "q35",
+            "-accel",
+            accelerator,
+            "-cpu",
+            "Nehalem",
+            "-smp",
+            "2",
+            "-m",
+            str(self.memory_mib),
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            f"file:{self.folder}/console.txt",
+            "-device",
+            "virtio-rng-pci",
+            "-kernel",
+            str(kernel.kernel),
+            "-initrd",
+            str(kernel.initrd),
+            "-append",
+            append,
             *_share("root", Path("/"), "readonly=on,multidevs=remap"),
             *_share("modules", kernel.modules, "readonly=on"),
             *_share("io", self.io, "multidevs=remap"),
-            "-drive", f"file={brick},format=raw,if=none,id=brick,cache=unsafe,discard=unmap",
-            "-device", "virtio-blk-pci,drive=brick,serial=brick",
+            "-drive",
+            f"file={brick},format=raw,if=none,id=brick,cache=unsafe,discard=unmap",
+            "-device",
+            "virtio-blk-pci,drive=brick,serial=brick",
         ]
 
     def _last_words(self) -> str:
@@ -141,5 +173,9 @@ class Machine:
 
 
 def _share(tag: str, path: Path, options: str) -> list[str]:
-    return ["-fsdev", f"local,id={tag},path={path},security_model=none,{options}",
-            "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    return [
+        "-fsdev",
+        f"local,id={tag},path={path},security_model=none,{options}",
+        "-device",
+        f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+    ]

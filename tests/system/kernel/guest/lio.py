@@ -20,8 +20,16 @@ CORE = TARGET / "core"
 def start(*modules: str) -> None:
     """Load the target core and the modules that are asked for; the second call does nothing."""
     if not CORE.exists():
-        run("modprobe", "-a", "target_core_mod", "target_core_user", "target_core_file", "iscsi_target_mod", "tcm_loop",
-            "sd_mod")
+        run(
+            "modprobe",
+            "-a",
+            "target_core_mod",
+            "target_core_user",
+            "target_core_file",
+            "iscsi_target_mod",
+            "tcm_loop",
+            "sd_mod",
+        )
         if not os.path.ismount("/sys/kernel/config"):
             run("mount", "-t", "configfs", "configfs", "/sys/kernel/config")
         TARGET.mkdir(exist_ok=True)
@@ -144,8 +152,13 @@ class LoopDisk:
 class Target:
     """An iSCSI target with one portal group.  initiators: explicit ACLs; empty: everybody (demo mode)."""
 
-    def __init__(self, iqn: str, backstores: Iterable[Path], portals: Iterable[str] = ("127.0.0.1:3260",),
-                 initiators: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        iqn: str,
+        backstores: Iterable[Path],
+        portals: Iterable[str] = ("127.0.0.1:3260",),
+        initiators: Iterable[str] = (),
+    ) -> None:
         self.iqn = iqn
         self._fabric = TARGET / "iscsi" / iqn
         self._tpg = self._fabric / "tpgt_1"
@@ -199,8 +212,11 @@ class Target:
 
 def leftovers() -> list[str]:
     """Every backstore and target that still exists."""
-    return [str(path.relative_to(TARGET)) for pattern in ("core/*/*/udev_path", "iscsi/iqn*", "loopback/naa*")
-            for path in TARGET.glob(pattern)]
+    return [
+        str(path.relative_to(TARGET))
+        for pattern in ("core/*/*/udev_path", "iscsi/iqn*", "loopback/naa*")
+        for path in TARGET.glob(pattern)
+    ]
 
 
 def clear() -> None:
@@ -211,8 +227,14 @@ def clear() -> None:
         for link in [*fabric.glob("acls/*/lun_*/*"), *fabric.glob("lun/lun_*/*")]:
             if link.is_symlink():
                 link.unlink()
-        for folder in [*fabric.glob("acls/*/lun_*"), *fabric.glob("acls/*"), *fabric.glob("lun/lun_*"),
-                       *fabric.glob("np/*"), fabric, fabric.parent]:
+        for folder in [
+            *fabric.glob("acls/*/lun_*"),
+            *fabric.glob("acls/*"),
+            *fabric.glob("lun/lun_*"),
+            *fabric.glob("np/*"),
+            fabric,
+            fabric.parent,
+        ]:
             if folder.is_dir():
                 folder.rmdir()
     for path in CORE.glob("*/*/udev_path"):

@@ -16,10 +16,28 @@ def copy_and_compare(device: str, mebibytes: int = 16, seek_mebibytes: int = 0) 
     """dd random bytes to the disk, past the page cache, and read them back; returns what was written."""
     data = Path("/run/random")
     run("dd", "if=/dev/urandom", f"of={data}", "bs=1M", f"count={mebibytes}", "status=none")
-    run("dd", f"if={data}", f"of={device}", "bs=1M", f"seek={seek_mebibytes}", "oflag=direct", "conv=fsync",
-        "status=none", limit=180)
-    run("dd", f"if={device}", "of=/run/back", "bs=1M", f"count={mebibytes}", f"skip={seek_mebibytes}", "iflag=direct",
-        "status=none", limit=180)
+    run(
+        "dd",
+        f"if={data}",
+        f"of={device}",
+        "bs=1M",
+        f"seek={seek_mebibytes}",
+        "oflag=direct",
+        "conv=fsync",
+        "status=none",
+        limit=180,
+    )
+    run(
+        "dd",
+        f"if={device}",
+        "of=/run/back",
+        "bs=1M",
+        f"count={mebibytes}",
+        f"skip={seek_mebibytes}",
+        "iflag=direct",
+        "status=none",
+        limit=180,
+    )
     written = data.read_bytes()
     expect(Path("/run/back").read_bytes() == written, f"{mebibytes} MiB come back from {device} as written")
     return written
@@ -32,10 +50,23 @@ class VerifiedLoad:
         self.log = f"/run/fio-{Path(device).name}.json"
         Path(self.log).unlink(missing_ok=True)
         self._limit = seconds * 3 + 120
-        self.process = start("fio", *_COMMON, "--name=load", f"--filename={device}", "--rw=randwrite", f"--bs={block}",
-                             f"--iodepth={depth}", f"--size={size}", f"--runtime={seconds}", "--time_based",
-                             "--verify=crc32c", "--do_verify=1", "--verify_backlog=256", "--verify_fatal=1",
-                             log=self.log)
+        self.process = start(
+            "fio",
+            *_COMMON,
+            "--name=load",
+            f"--filename={device}",
+            "--rw=randwrite",
+            f"--bs={block}",
+            f"--iodepth={depth}",
+            f"--size={size}",
+            f"--runtime={seconds}",
+            "--time_based",
+            "--verify=crc32c",
+            "--do_verify=1",
+            "--verify_backlog=256",
+            "--verify_fatal=1",
+            log=self.log,
+        )
         self._stat = Path("/sys/class/block") / Path(device).resolve().name / "stat"
 
     def wait_until_running(self) -> None:
@@ -57,17 +88,31 @@ class VerifiedLoad:
         if status != 0:
             say(text[-3000:])
         expect(status == 0, "fio ended without I/O error or wrong block")
-        job = json.loads(text[text.index("{"):])["jobs"][0]
+        job = json.loads(text[text.index("{") :])["jobs"][0]
         expect(job["error"] == 0, "fio reports no error")
         expect(job["write"]["total_ios"] > 50, f"fio did write ({job['write']['total_ios']} times)")
-        return {"writes": job["write"]["total_ios"], "reads": job["read"]["total_ios"],
-                "longest_seconds": round(max(job["write"]["clat_ns"]["max"], job["read"]["clat_ns"]["max"]) / 1e9, 1)}
+        return {
+            "writes": job["write"]["total_ios"],
+            "reads": job["read"]["total_ios"],
+            "longest_seconds": round(max(job["write"]["clat_ns"]["max"], job["read"]["clat_ns"]["max"]) / 1e9, 1),
+        }
 
 
 def speed(device: str, mode: str, block: str, depth: int, seconds: int = 3) -> dict[str, float]:
     """One fio run: {"iops", "mib_per_second"}."""
-    text = run("fio", *_COMMON, "--name=speed", f"--filename={device}", f"--rw={mode}", f"--bs={block}",
-               f"--iodepth={depth}", "--size=64M", f"--runtime={seconds}", "--time_based", limit=seconds * 3 + 60)
-    job = json.loads(text[text.index("{"):])["jobs"][0]
+    text = run(
+        "fio",
+        *_COMMON,
+        "--name=speed",
+        f"--filename={device}",
+        f"--rw={mode}",
+        f"--bs={block}",
+        f"--iodepth={depth}",
+        "--size=64M",
+        f"--runtime={seconds}",
+        "--time_based",
+        limit=seconds * 3 + 60,
+    )
+    job = json.loads(text[text.index("{") :])["jobs"][0]
     side = job["read"] if "read" in mode else job["write"]
     return {"iops": round(side["iops"]), "mib_per_second": round(side["bw"] / 1024, 1)}

@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 from . import scenarios as scenario_modules
 
 _LOG_BYTES = 12000
-_COMPLAINT = re.compile(r"BUG:|Oops|general protection|Kernel panic|WARNING: |blocked for more than|refcount_t|"
-                        r"UBSAN|use-after-free|stack-protector")
+_COMPLAINT = re.compile(
+    r"BUG:|Oops|general protection|Kernel panic|WARNING: |blocked for more than|refcount_t|"
+    r"UBSAN|use-after-free|stack-protector"
+)
 
 
 class Scenario(NamedTuple):
@@ -87,9 +89,33 @@ def run_one(entry: Scenario, folder: Path) -> dict[str, Any]:
     if complaints and outcome == "passed":
         outcome = "failed"
     if outcome != "passed":
+        _tidy_up()
         text += "\n--- the kernel's last messages\n" + "\n".join(complaints + news[-40:])
-    return {"name": entry.name, "outcome": outcome, "seconds": round(seconds, 1), "log": text[-_LOG_BYTES:],
-            "figures": json.loads(figures.read_text()) if figures.exists() else None}
+    return {
+        "name": entry.name,
+        "outcome": outcome,
+        "seconds": round(seconds, 1),
+        "log": text[-_LOG_BYTES:],
+        "figures": json.loads(figures.read_text()) if figures.exists() else None,
+    }
+
+
+def _tidy_up() -> None:
+    """After a failure: end what the scenario left running and take LIO's objects away, so that the next one can pass.
+
+    In a child with a limit, because whatever failed may hang us too.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            from . import tidy
+
+            tidy.everything()
+        except BaseException:
+            traceback.print_exc()  # into runner.txt: the failure itself has been reported
+        finally:
+            os._exit(0)
+    _wait(child, 60)
 
 
 def _in_child(entry: Scenario, log: Path, figures: Path) -> None:

@@ -40,8 +40,8 @@ def start_udev() -> None:
     run("udevadm", "settle", "-t", "60", limit=70)
 
 
-def start_iscsid(**settings: str) -> None:
-    """The initiator's daemon.  settings: words of iscsid.conf with _ for . (node_session_timeo_replacement_timeout)."""
+def start_iscsid() -> None:
+    """The initiator's daemon."""
     run("modprobe", "iscsi_tcp")
     Path("/run/lock/iscsi").mkdir(parents=True, exist_ok=True)
     Path("/etc/iscsi/initiatorname.iscsi").write_text(f"InitiatorName={INITIATOR}\n")
@@ -53,9 +53,11 @@ def start_iscsid(**settings: str) -> None:
 class Session:
     """A login of open-iscsi to one target through one or more portals."""
 
-    def __init__(self, iqn: str, portal: str = "127.0.0.1", settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, iqn: str, portal: str = "127.0.0.1", settings: dict[str, str] | None = None, transport: str = "default"
+    ) -> None:
         self.iqn = iqn
-        self.discovered = run("iscsiadm", "-m", "discovery", "-t", "st", "-p", portal)
+        self.discovered = run("iscsiadm", "-m", "discovery", "-t", "st", "-p", portal, "-I", transport)
         for name, value in (settings or {}).items():
             run("iscsiadm", "-m", "node", "-T", iqn, "-o", "update", "-n", name, "-v", value)
         run("iscsiadm", "-m", "node", "-T", iqn, "-l")
@@ -97,14 +99,21 @@ def start_gluster() -> str:
     if "Started" not in run("gluster", "--mode=script", "volume", "info", VOLUME, status=None):
         gluster = ("gluster", "--mode=script", "volume")
         run(*gluster, "create", VOLUME, f"vm:/bricks/{VOLUME}/data")
-        for option, value in (("network.ping-timeout", "10"), ("performance.quick-read", "off"),
-                              ("performance.read-ahead", "off"), ("performance.io-cache", "off"),
-                              ("performance.stat-prefetch", "off"), ("performance.open-behind", "off"),
-                              ("network.remote-dio", "disable"), ("performance.strict-o-direct", "on")):
+        for option, value in (
+            ("network.ping-timeout", "10"),
+            ("performance.quick-read", "off"),
+            ("performance.read-ahead", "off"),
+            ("performance.io-cache", "off"),
+            ("performance.stat-prefetch", "off"),
+            ("performance.open-behind", "off"),
+            ("network.remote-dio", "disable"),
+            ("performance.strict-o-direct", "on"),
+        ):
             run(*gluster, "set", VOLUME, option, value)
         run(*gluster, "start", VOLUME, limit=120)
-        wait_for("the brick is online", lambda: re.search(
-            r" Y ", run(*gluster, "status", VOLUME, status=None)), limit=60)
+        wait_for(
+            "the brick is online", lambda: re.search(r" Y ", run(*gluster, "status", VOLUME, status=None)), limit=60
+        )
     return VOLUME
 
 
@@ -119,8 +128,11 @@ def _start_glusterd() -> None:
     for script in [*Path("/usr/lib").glob("*/glusterfs/gsyncd"), *Path("/usr/libexec/glusterfs").glob("gsyncd")]:
         script.unlink()
     run("glusterd", limit=60)
-    wait_for("glusterd listens", lambda: re.search(r":5DC7 \S+ 0A ", read("/proc/net/tcp") + read("/proc/net/tcp6")),
-             limit=90)
+    wait_for(
+        "glusterd listens",
+        lambda: re.search(r":5DC7 \S+ 0A ", read("/proc/net/tcp") + read("/proc/net/tcp6")),
+        limit=90,
+    )
 
 
 class TcmuRunner:
@@ -132,8 +144,15 @@ class TcmuRunner:
         start_dbus()
         Path("/etc/tcmu").mkdir(exist_ok=True)
         self.process = start("tcmu-runner", "--debug", log=self.LOG)
-        query = ("dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus",
-                 "org.freedesktop.DBus.NameHasOwner", "string:org.kernel.TCMUService1")
+        query = (
+            "dbus-send",
+            "--system",
+            "--print-reply",
+            "--dest=org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus.NameHasOwner",
+            "string:org.kernel.TCMUService1",
+        )
         wait_for("tcmu-runner has its D-Bus name", lambda: "boolean true" in run(*query, status=None), limit=30)
 
     def stop(self) -> None:

@@ -26,16 +26,23 @@ def say(sentence: str) -> None:
     print(f"[{time.monotonic():8.2f}] {sentence}", flush=True)
 
 
-def run(*command: str, status: int | None = 0, limit: float = 60, feed: str | None = None,
-        env: dict[str, str] | None = None) -> str:
+def run(
+    *command: str, status: int | None = 0, limit: float = 60, feed: str | None = None, env: dict[str, str] | None = None
+) -> str:
     """What the command printed (both streams).  status None: any.  limit: seconds, after which it is killed.
 
     Raises CommandFailed with its last words.
     """
     started = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE if feed is not None else subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               env={**os.environ, **(env or {})})
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE if feed is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **(env or {})},
+    )
     try:
         output, _ = process.communicate(feed, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -60,8 +67,14 @@ def _ends(process: subprocess.Popen[str]) -> bool:
 def start(*command: str, log: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """A process in the background in a session of its own; its output is appended to the file log."""
     with open(log, "ab") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
-                                   env={**os.environ, **(env or {})})
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+        )
     say(f"{shlex.join(command)[:160]} & (pid {process.pid})")
     return process
 

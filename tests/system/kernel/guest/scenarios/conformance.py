@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.system import cu
 
-from .. import lio, services
+from .. import daemon, lio, services
 from ..runner import scenario
 from ..shell import expect, run, say, write
 
@@ -19,8 +19,6 @@ SIZE_BYTES = 100 << 20
 
 def run_all(backing: Path, log: Path) -> dict[str, Any]:
     """All tests on LUN 0 of a target with explicit ACLs for both of the program's initiator names."""
-    for attribute in ("emulate_tpu", "emulate_tpws"):
-        write(backing / "attrib" / attribute, "1")
     with lio.Target(IQN, [backing], initiators=(NAME, NAME + "-2")):
         text = run("iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0", status=None, limit=900)
     log.write_text(text)
@@ -40,6 +38,21 @@ def conformance_of_lio_fileio() -> dict[str, Any]:
     lio.make_pr_folder()
     services.start_iscsid()
     backing = lio.fileio("plain", "/run/plain.img", SIZE_BYTES, write_back=True)
+    for attribute in ("emulate_tpu", "emulate_tpws"):
+        write(backing / "attrib" / attribute, "1")
     figures = run_all(backing, Path("/io/cu-fileio.txt"))
     lio.delete(backing)
+    return figures
+
+
+@scenario(job="conformance", limit=950)
+def conformance_over_lio() -> dict[str, Any]:
+    """Our disk fails nothing that LIO's own fileio backstore passes."""
+    backing = daemon.uri("conformance")
+    services.start_iscsid()
+    with daemon.Daemon(), daemon.Disk("conformance", backing, "100M") as disk:
+        figures = run_all(disk.backstore, Path("/io/cu-ours.txt"))
+    allowed = {line.split()[0] for line in BASELINE.read_text().splitlines() if line and not line.startswith("#")}
+    worse = [name for name in figures["failures"] if name not in allowed]
+    expect(not worse, f"no failure beyond the baseline: {worse}")
     return figures

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import lio, load, services
+from .. import daemon, lio, load, services
 from ..runner import scenario
 from ..shell import expect, run, say, start, wait_for
 
@@ -33,14 +32,19 @@ devices {
 	}
 }
 """
-_SESSION = {"node.session.timeo.replacement_timeout": "3", "node.conn[0].timeo.noop_out_interval": "1",
-            "node.conn[0].timeo.noop_out_timeout": "2"}
+_SESSION = {
+    "node.session.timeo.replacement_timeout": "3",
+    "node.conn[0].timeo.noop_out_interval": "1",
+    "node.conn[0].timeo.noop_out_timeout": "2",
+}
 
 
 def start_network() -> None:
     """Two networks that never leave this machine."""
     run("modprobe", "-a", "dummy", "nf_tables", "dm_multipath", "dm_service_time")
     for number, address in enumerate(PORTALS):
+        if Path(f"/sys/class/net/net{number}").exists():
+            continue
         run("ip", "link", "add", f"net{number}", "type", "dummy")
         run("ip", "address", "add", f"{address}/24", "dev", f"net{number}")
         run("ip", "link", "set", f"net{number}", "up")
@@ -50,9 +54,14 @@ def start_multipathd() -> None:
     """The daemon in its plain form; it needs udev's properties of the disks."""
     Path("/etc/multipath.conf").write_text(CONFIGURATION)
     services.start_udev()
+    if services.processes("multipathd"):
+        return
     start("multipathd", "-d", "-s", log="/run/multipathd.log")
-    wait_for("multipathd answers", lambda: "ok" not in (out := run("multipathd", "show", "status", status=None))
-             and "path checker" in out, limit=60)
+    wait_for(
+        "multipathd answers",
+        lambda: "ok" not in (out := run("multipathd", "show", "status", status=None)) and "path checker" in out,
+        limit=60,
+    )
 
 
 def paths() -> list[str]:
@@ -63,7 +72,11 @@ def paths() -> list[str]:
 
 def cut(address: str) -> None:
     """Drop every packet to and from one portal."""
-    run("nft", "-f", "-", feed=f"""
+    run(
+        "nft",
+        "-f",
+        "-",
+        feed=f"""
         table ip cut {{
             chain input {{
                 type filter hook input priority 0;
@@ -71,11 +84,12 @@ def cut(address: str) -> None:
                 ip saddr {address} tcp sport 3260 drop;
             }}
         }}
-        """)
+        """,
+    )
 
 
-def cut_and_restore(backing: Path, also: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """The story itself, on any backstore; also: checks while both paths are there."""
+def cut_and_restore(backing: Path) -> dict[str, Any]:
+    """The story itself, on any backstore."""
     start_network()
     services.start_iscsid()
     start_multipathd()
@@ -87,7 +101,6 @@ def cut_and_restore(backing: Path, also: Callable[[], None] = lambda: None) -> d
         expect(topology.count("status=active") == 1, "one path group holds both paths")
         expect("service-time" in topology, "the policy is service-time")
         name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
-        also()
         writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=25, size="32M")
         writer.wait_until_running()
         cut(PORTALS[0])
@@ -109,3 +122,11 @@ def multipath_of_lio_fileio() -> dict[str, Any]:
     figures = cut_and_restore(backing)
     lio.delete(backing)
     return figures
+
+
+@scenario(job="multipath", limit=400)
+def multipath_of_our_disk() -> dict[str, Any]:
+    """The same with a Gluster file behind our handler: no error; the longest pause is in the figures."""
+    backing = daemon.uri("multipath")
+    with daemon.Daemon(), daemon.Disk("multipath", backing, "64M") as disk:
+        return cut_and_restore(disk.backstore)

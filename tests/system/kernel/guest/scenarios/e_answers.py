@@ -1,0 +1,102 @@
+"""What a host's tools are told through tcm_loop is what the engine tells over iSCSI: one SCSI core, two fronts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .. import daemon, lio, services
+from ..runner import scenario
+from ..shell import expect, run, say
+
+# sg3-utils' own programs, as a person types them: each must understand the answer (status 0) on both fronts.
+_QUESTIONS = (
+    ("sg_inq", "--raw"),
+    *(("sg_vpd", "--raw", f"--page={page}") for page in ("0x00", "0xb0", "0xb1", "0xb2")),
+    ("sg_readcap", "--raw"),
+    ("sg_readcap", "--long", "--raw"),
+    ("sg_opcodes", "--raw"),
+    ("sg_modes", "--all", "--raw"),
+    ("sg_luns", "--raw"),
+)
+_SAME_WORDS = (
+    ("sg_vpd", "--page=0x80"),
+    ("sg_turs",),
+    ("sg_opcodes",),
+    ("sg_get_lba_status", "--lba=0"),
+)
+
+
+def answers(device: str) -> dict[str, str]:
+    """Every question's answer as text (binary ones in hexadecimal)."""
+    told = {}
+    for command in _QUESTIONS:
+        file = Path("/run/answer")
+        with open(file, "wb") as output:
+            run_into(output, *command, device)
+        told[" ".join(command)] = file.read_bytes().hex()
+    for command in _SAME_WORDS:
+        told[" ".join(command)] = run(*command, device).replace(device, "DISK")
+    designators = run("sg_vpd", "--page=di_lu", device)
+    told["logical unit designators"] = "\n".join(re.findall(r"0x\S+|vendor specific: .*|T10 .*", designators))
+    return told
+
+
+def run_into(output: object, *command: str) -> None:
+    """A program whose standard output is binary."""
+    import subprocess
+
+    process = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)  # type: ignore[call-overload]
+    expect(process.returncode == 0, f"{' '.join(command)}: status {process.returncode} {process.stderr.decode()[:200]}")
+
+
+def change(device: str) -> None:
+    """The commands that change blocks, each with its effect checked."""
+    ones, twos = Path("/run/ones"), Path("/run/twos")
+    ones.write_bytes(b"\x11" * 512)
+    twos.write_bytes(b"\x22" * 512)
+    run("sg_write_same", "--16", "--lba=8", "--num=8", f"--in={ones}", "--xferlen=512", device)
+    expect(blocks(device, 8, 8) == b"\x11" * 4096, "WRITE SAME (16) repeats its block")
+    expect(blocks(device, 16, 1) != b"\x11" * 512, "and stops where it should")
+    both = Path("/run/compare")
+    both.write_bytes(ones.read_bytes() + twos.read_bytes())
+    run("sg_compare_and_write", f"--in={both}", "--lba=8", "--num=1", "--xferlen=1024", device)
+    expect(blocks(device, 8, 2) == b"\x22" * 512 + b"\x11" * 512, "COMPARE AND WRITE replaces what compares equal")
+    run("sg_compare_and_write", f"--in={both}", "--lba=8", "--num=1", "--xferlen=1024", device, status=14)
+    expect(blocks(device, 8, 1) == b"\x22" * 512, "a miscompare is reported (status 14) and changes nothing")
+    run("sg_unmap", "--lba=8", "--num=8", device)
+    expect(blocks(device, 8, 8) == bytes(4096), "unmapped blocks read as zeros")
+
+
+def blocks(device: str, lba: int, count: int) -> bytes:
+    """Blocks of 512 bytes, read past the page cache by READ commands of sg_dd."""
+    run("sg_dd", f"if={device}", "of=/run/blocks", "bs=512", f"skip={lba}", f"count={count}", "blk_sgio=1")
+    return Path("/run/blocks").read_bytes()
+
+
+@scenario(limit=300)
+def tools_are_told_the_same_on_both_fronts() -> None:
+    """sg3-utils through tcm_loop, then the disk moves to the engine and open-iscsi asks the same questions."""
+    backing = daemon.uri("answers")
+    services.start_iscsid()
+    iqn = "iqn.2024-01.test.vm:answers"
+    with daemon.Daemon():
+        disk = daemon.Disk("answers", backing, "64M")
+        with lio.LoopDisk(disk.backstore) as local:
+            generic = local.generic
+            change(generic)
+            through_kernel = answers(generic)
+        daemon.ours("disk", "move", "answers", "--to", "engine")
+        daemon.ours("target", "create", iqn)
+        daemon.ours("portal", "add", iqn, "127.0.0.1:3270")
+        daemon.ours("acl", "allow", iqn, "all")
+        daemon.ours("lun", "map", iqn, "answers", "--lun", "0")
+        with services.Session(iqn, "127.0.0.1:3270") as session:
+            block = Path("/sys/block") / Path(session.disk()).name
+            through_engine = answers("/dev/" + next((block / "device/scsi_generic").iterdir()).name)
+        different = [question for question, answer in through_kernel.items() if through_engine[question] != answer]
+        for question in different:
+            say(f"{question}\n  LIO:    {through_kernel[question]}\n  engine: {through_engine[question]}")
+        expect(not different, f"all {len(through_kernel)} answers are the same on both fronts")
+        daemon.ours("target", "delete", iqn)
+        daemon.ours("disk", "delete", "answers")

@@ -1,0 +1,44 @@
+"""Speed in the emulated machine: only ratios of one boot mean anything, and only they are printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import daemon, lio, load, services
+from ..runner import scenario
+from ..shell import expect, run, say
+
+_RUNS = (("randread", "4k", 1), ("randread", "4k", 16), ("randwrite", "4k", 16), ("read", "1M", 4), ("write", "1M", 4))
+_SIZE_BYTES = 64 << 20
+
+
+def measure(backstore: Any) -> dict[str, float]:
+    """Each run's operations a second on a tcm_loop disk."""
+    with lio.LoopDisk(backstore) as local:
+        return {
+            f"{mode} {block} depth {depth}": load.speed(local.device, mode, block, depth)["iops"]
+            for mode, block, depth in _RUNS
+        }
+
+
+@scenario(limit=300)
+def speed_beside_ramdisk_and_tcmu_runner() -> dict[str, Any]:
+    """Our memory backend, LIO's RAM disk and tcmu-runner's qcow handler (a raw file on tmpfs), one after the other."""
+    lio.start()
+    figures: dict[str, Any] = {}
+    ram = lio.ramdisk("ram", _SIZE_BYTES)
+    figures["LIO RAM disk"] = measure(ram)
+    lio.delete(ram)
+    with services.TcmuRunner():
+        run("truncate", "-s", str(_SIZE_BYTES), "/run/speed.raw")
+        theirs = lio.user("theirs", "qcow//run/speed.raw", _SIZE_BYTES)
+        figures["tcmu-runner"] = measure(theirs)
+        lio.delete(theirs)
+    with daemon.Daemon(), daemon.Disk("memory", "memory:speed?size=64M", "64M") as disk:
+        figures["ours"] = measure(disk.backstore)
+    ratios = {run_: round(figures["ours"][run_] / figures["tcmu-runner"][run_], 2) for run_ in figures["ours"]}
+    figures["ours / tcmu-runner"] = ratios
+    for name, row in figures.items():
+        say(f"{name}: {row}")
+    expect(min(ratios.values()) > 0.2, "no run is out of all proportion to tcmu-runner's")
+    return figures

@@ -1,0 +1,46 @@
+"""A host's reboot: targetctl restores LIO's configuration, with the daemon and with tcmu-runner or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import daemon, lio, load, services
+from ..runner import scenario
+from ..shell import expect, run, say
+
+
+@scenario(limit=300)
+def targetctl_restores_our_disks() -> None:
+    """save, clear, restore (as at boot): the disk comes back with its bytes, without and with tcmu-runner beside us.
+
+    rtslib's restore forgets nl_reply_supported=-1, so this is where tcmu-runner's veto would strike.
+    """
+    backing = daemon.uri("stored")
+    services.start_dbus()
+    with daemon.Daemon() as served:
+        disk = daemon.Disk("stored", backing, "32M")
+        with lio.LoopDisk(disk.backstore) as local:
+            data = load.copy_and_compare(local.device, 1)
+        run("targetctl", "save", "/run/saved.json", limit=90)
+        reboot(served)
+        check(data)
+        with services.TcmuRunner():
+            reboot(served)
+            check(data)
+        disk.backstore = lio.backstore("stored")
+        disk.delete()
+
+
+def reboot(served: daemon.Daemon) -> None:
+    """What a reboot does: LIO is empty, the daemon starts first (its unit is ordered so), then targetctl restores."""
+    served.stop()
+    lio.clear()
+    served.start_again()
+    say(run("targetctl", "restore", "/run/saved.json", limit=120))
+
+
+def check(data: bytes) -> None:
+    """The restored disk gives the bytes that were written before."""
+    with lio.LoopDisk(lio.backstore("stored")) as local:
+        run("dd", f"if={local.device}", "of=/run/back", "bs=1M", "count=1", "iflag=direct", "status=none")
+    expect(Path("/run/back").read_bytes() == data, "the restored disk holds what was written before")

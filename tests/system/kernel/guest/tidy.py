@@ -1,0 +1,32 @@
+"""After a scenario that failed half-way: nothing of it may disturb the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from . import lio, services
+from .shell import run, wait_for
+
+_LEFT_RUNNING = ("fio", "dd", "tcmu-runner", "tcmu-gluster", "iscsi-test-cu", "multipathd")
+
+
+def everything() -> None:
+    """Disks out of use, sessions closed, programs ended, LIO empty; whatever order they were in."""
+    run("nft", "flush", "ruleset", status=None)
+    for pid in services.processes("glusterfsd"):
+        os.kill(pid, signal.SIGCONT)
+    for name in _LEFT_RUNNING:
+        for pid in services.processes(name):
+            os.kill(pid, signal.SIGKILL)
+    run("umount", "-l", "/mnt", status=None)
+    run("iscsiadm", "-m", "node", "-u", status=None, limit=30)
+    run("iscsiadm", "-m", "node", "-o", "delete", status=None)
+    for device in lio.CORE.glob("user_*/*/action"):
+        # No handler is left that could complete them: the kernel must.
+        lio.write(device / "block_dev", "1")
+        lio.write(device / "reset_ring", "2")
+        lio.write(device / "block_dev", "0")
+    if lio.TARGET.exists():
+        lio.clear()
+    wait_for("no SCSI disk is left", lambda: not [name for name in os.listdir("/sys/block") if name.startswith("sd")])
