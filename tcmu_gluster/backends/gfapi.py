@@ -1,0 +1,370 @@
+"""Backing on a Gluster volume, through libgfapi's asynchronous calls.
+
+A call returns as soon as libgfapi has taken the request (10 to 70 us; its threads do the rest), and the completion
+queue brings the result back to the loop. libgfapi can't cancel, so an operation always comes back, late if it must.
+
+Files are opened O_RDWR, without O_DIRECT and O_SYNC. Nothing is cached on our side (connect.XLATOR_OPTIONS), so an
+acknowledged write is at the bricks and survives us; flush makes them write it down. O_DIRECT would only take the
+bricks' page cache away, at half the speed. A durable write carries O_DSYNC itself: one round trip, where a write and
+then fdatasync takes two and at depth 32 half the speed. Lost quorum arrives as ENOTCONN.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from tcmu_gluster.backends import volumes
+from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
+from tcmu_gluster.backends.lost_writes import LostWrites
+from tcmu_gluster.config.uri import Backing
+from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.native.completions import RETRIED, Loop
+from tcmu_gluster.native.libgfapi import SEEK_DATA, SEEK_HOLE, File, Volume
+from tcmu_gluster.native.symbols import LIBRARY
+
+log = logging.getLogger(__name__)
+
+MAXIMUM_EXTENTS: Final = 64
+CLOSE_LIMIT_SECONDS: Final = 15.0
+HANDLE_LOST: Final = frozenset((errno.EBADF, errno.EBADFD))
+"""Our handle was broken by a change of the volume's options while calls were under way (a fault of libgfapi)."""
+UNSUPPORTED: Final = frozenset((errno.EOPNOTSUPP, errno.ENOSYS))
+
+_READ, _WRITE, _FLUSH, _DISCARD, _ZERO = range(5)
+_WORDS: Final = ("read", "write", "flush", "discard", "zerofill")
+
+
+class GfapiBackend(Backend):
+    """One open file. Opening blocks (a bounded time); everything else belongs to the loop's thread but close()."""
+
+    def __init__(
+        self,
+        backing: Backing,
+        loop: Loop,
+        *,
+        create_size_bytes: int | None = None,
+        read_only: bool = False,
+        library: str = LIBRARY,
+    ) -> None:
+        volume = volumes.mount(backing, library)
+        self.uri, self.read_only = str(backing), read_only
+        self._volume, self._path, self._loop, self._library = volume, backing.path, loop, library
+        self._file = _open(volume, backing.path, create_size_bytes, read_only)
+        try:
+            self.size_bytes = self._file.fgetsize()
+            self.identity = f"gluster:{volume.volume_id()}:{volume.gfid(backing.path)}"
+            self.capabilities = _probe(self._file, read_only)
+        except OSError as error:
+            self._file.close()
+            raise ConfigError(f"{self.uri} can't be used: {error.strerror}") from error
+        self._lost = LostWrites()
+        self._reopening: list[int] | None = None
+        self._queue = queue = volumes.join_queue(loop, library)
+        self._closed = False
+        # Looked up once: the submissions below are the hot path.
+        self._handle, self._glfd = queue.handle, self._file.handle
+        self._from_buffer, self._lib = queue.ffi.from_buffer, queue.lib
+
+    # -- the loop's operations ----------------------------------------------------------------------------------
+
+    def read(self, offset: int, buffers: Buffers, done: Done) -> Outcome:
+        """Raises OSError(EAGAIN) when the loop's queue has no slot left."""
+        queue = self._queue
+        if not queue.free:
+            raise OSError(errno.EAGAIN, "too many operations in flight")
+        slot = queue.free.pop()
+        queue.done[slot] = done
+        queue.owner[slot] = self
+        if len(buffers) == 1:
+            memory = self._from_buffer(buffers[0])
+            length = queue.expected[slot] = len(memory)
+            queue.keep[slot] = (_READ, memory, None, offset, 0)
+            error = self._lib.tg_read(self._handle, slot, self._glfd, memory, length, offset)
+        else:
+            vector, keep, length = self._vector(buffers)
+            queue.expected[slot] = length
+            queue.keep[slot] = (_READ, vector, keep, offset, 0)
+            error = self._lib.tg_readv(self._handle, slot, self._glfd, vector, len(buffers), offset)
+        return PENDING if not error else self._refused(slot, error)
+
+    def write(self, offset: int, buffers: Buffers, done: Done, durable: bool = False) -> Outcome:
+        """Raises OSError(EROFS), or EAGAIN when the loop's queue has no slot left."""
+        if self.read_only:
+            raise OSError(errno.EROFS, "the disk was opened read-only")
+        queue = self._queue
+        if not queue.free:
+            raise OSError(errno.EAGAIN, "too many operations in flight")
+        flags = os.O_DSYNC if durable else 0
+        slot = queue.free.pop()
+        queue.done[slot] = done
+        queue.owner[slot] = self
+        if len(buffers) == 1:
+            memory = self._from_buffer(buffers[0])
+            length = queue.expected[slot] = len(memory)
+            queue.keep[slot] = (_WRITE, memory, None, offset, flags)
+            error = self._lib.tg_write(self._handle, slot, self._glfd, memory, length, offset, flags)
+        else:
+            vector, keep, length = self._vector(buffers)
+            queue.expected[slot] = length
+            queue.keep[slot] = (_WRITE, vector, keep, offset, flags)
+            error = self._lib.tg_writev(self._handle, slot, self._glfd, vector, len(buffers), offset, flags)
+        return PENDING if not error else self._refused(slot, error)
+
+    def flush(self, done: Done) -> Outcome:
+        """fdatasync at the bricks. Raises the error of an earlier flush that lost data."""
+        lost = self._lost.error()
+        if lost is not None:
+            raise lost
+        return 0 if self.read_only else self._start(_FLUSH, 0, 0, done)
+
+    def discard(self, offset: int, length: int, done: Done) -> Outcome:
+        """Raises OSError(EOPNOTSUPP) where the volume's type can't."""
+        return self._change_range(_DISCARD, self.capabilities.can_discard, offset, length, done)
+
+    def zero(self, offset: int, length: int, done: Done) -> Outcome:
+        """Raises OSError(EOPNOTSUPP) where the volume's type can't (disperse)."""
+        return self._change_range(_ZERO, self.capabilities.can_zero, offset, length, done)
+
+    def map(self, offset: int, length: int, done: Done) -> Outcome:
+        """In the pool for slow calls: libgfapi has no asynchronous seek."""
+        if not self.capabilities.can_map:
+            raise OSError(errno.EOPNOTSUPP, "this volume does not tell data from holes")
+
+        def look() -> None:
+            try:
+                answer: Any = _extents(self._file, offset, offset + length)
+            except OSError as error:
+                answer = error
+            self._loop.call_soon_threadsafe(lambda: done(answer))
+
+        volumes.slow_calls.submit(look)
+        return PENDING
+
+    # -- submission ---------------------------------------------------------------------------------------------
+
+    def _vector(self, buffers: Buffers) -> tuple[Any, list[Any], int]:
+        vector = self._queue.ffi.new("struct iovec[]", len(buffers))
+        keep = [self._from_buffer(buffer) for buffer in buffers]
+        total = 0
+        for entry, memory in zip(vector, keep):
+            entry.iov_base = memory
+            entry.iov_len = length = len(memory)
+            total += length
+        return vector, keep, total
+
+    def _change_range(self, call: int, supported: bool, offset: int, length: int, done: Done) -> Outcome:
+        if self.read_only:
+            raise OSError(errno.EROFS, "the disk was opened read-only")
+        if not supported:
+            raise OSError(errno.EOPNOTSUPP, f"this volume has no {_WORDS[call]}")
+        return self._start(call, offset, length, done)
+
+    def _start(self, call: int, offset: int, length: int, done: Done) -> Outcome:
+        queue = self._queue
+        if not queue.free:
+            raise OSError(errno.EAGAIN, "too many operations in flight")
+        slot = queue.free.pop()
+        queue.done[slot], queue.owner[slot], queue.expected[slot] = done, self, 0
+        queue.keep[slot] = (call, None, None, offset, length)
+        error = self._submit(slot)
+        return PENDING if not error else self._refused(slot, error)
+
+    def _submit(self, slot: int) -> int:
+        """Hand what stands in the slot to libgfapi: 0, or -errno."""
+        call, memory, keep, offset, extra = self._queue.keep[slot]
+        lib, handle, file = self._lib, self._handle, self._glfd
+        if call == _FLUSH:
+            return int(lib.tg_sync(handle, slot, file))
+        if call in (_DISCARD, _ZERO):
+            return int(
+                lib.tg_range(handle, slot, lib.TG_DISCARD if call == _DISCARD else lib.TG_ZEROFILL, file, offset, extra)
+            )
+        if keep is None:
+            if call == _READ:
+                return int(lib.tg_read(handle, slot, file, memory, len(memory), offset))
+            return int(lib.tg_write(handle, slot, file, memory, len(memory), offset, extra))
+        if call == _READ:
+            return int(lib.tg_readv(handle, slot, file, memory, len(keep), offset))
+        return int(lib.tg_writev(handle, slot, file, memory, len(keep), offset, extra))
+
+    def _refused(self, slot: int, error: int) -> Outcome:
+        """libgfapi did not take it."""
+        value = self.judge(slot, error)
+        if value is RETRIED:
+            return PENDING
+        self._queue.release(slot)
+        raise value
+
+    # -- completion ---------------------------------------------------------------------------------------------
+
+    def judge(self, slot: int, result: int) -> Any:
+        """The OSError for an unexpected result, or RETRIED. Learns what the volume can't do."""
+        call, _, _, offset, extra = self._queue.keep[slot]
+        if result >= 0:
+            expected = self._queue.expected[slot]
+            error = OSError(errno.EIO, f"short {_WORDS[call]}: {result} of {expected} bytes at {offset}")
+        elif -result in HANDLE_LOST and not self._closed and self._reopen(slot):
+            return RETRIED
+        else:
+            error = OSError(-result, os.strerror(-result), self.uri)
+        if -result in UNSUPPORTED and call == _DISCARD:
+            self.capabilities = replace(self.capabilities, can_discard=False)
+        elif -result in UNSUPPORTED and call == _ZERO:
+            self.capabilities = replace(self.capabilities, can_zero=False)
+        elif call == _FLUSH:
+            self._lost.note_flush(error)
+        elif call == _WRITE and extra:
+            self._lost.note_durable_write(error)
+        return error
+
+    def _reopen(self, slot: int) -> bool:
+        """Start the slot again on a new handle, made in the pool; False if that was tried for it already."""
+        call, memory, keep, offset, extra = self._queue.keep[slot]
+        if isinstance(call, _Again):
+            return False
+        self._queue.keep[slot] = (_Again(call), memory, keep, offset, extra)
+        if self._reopening is not None:
+            self._reopening.append(slot)
+            return True
+        self._reopening = [slot]
+        log.warning("%s: its handle broke (the volume's options were changed?); opening it again", self.uri)
+
+        def work() -> None:
+            file: File | OSError
+            try:
+                file = self._volume.open(self._path, os.O_RDONLY if self.read_only else os.O_RDWR)
+            except OSError as error:
+                file = error
+            self._loop.call_soon_threadsafe(lambda: self._reopened(file))
+
+        volumes.slow_calls.submit(work)
+        return True
+
+    def _reopened(self, file: File | OSError) -> None:
+        slots, self._reopening = self._reopening or [], None
+        if isinstance(file, File):
+            self._file, self._glfd = file, file.handle  # the old one is left: closing it could end calls under way
+        for slot in slots:
+            error = -(file.errno or errno.EIO) if isinstance(file, OSError) else self._submit(slot)
+            if error:
+                done = self._queue.done[slot]
+                value = OSError(-error, os.strerror(-error), self.uri)
+                self._queue.release(slot)
+                done(value)
+
+    # -- size and end -------------------------------------------------------------------------------------------
+
+    def refresh_size(self) -> int:
+        """Ask the volume. Raises OSError."""
+        self.size_bytes = self._file.fgetsize()
+        return self.size_bytes
+
+    def close(self) -> None:
+        """Wait (a bounded time) for what is under way, then close the file. A second close does nothing.
+
+        If something does not come back in time the handle stays open: libgfapi forgets the callbacks of a closed one.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + CLOSE_LIMIT_SECONDS
+        while self._queue.in_flight(self._glfd) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        left = self._queue.in_flight(self._glfd)
+        if left:
+            log.error("%s: %d operations did not come back; its handle stays open", self.uri, left)
+        else:
+            self._file.close()
+        volumes.leave_queue(self._loop, self._library)
+
+
+class _Again(int):
+    """The number of a call that is being tried for the second time."""
+
+
+def _open(volume: Volume, path: str, create_size_bytes: int | None, read_only: bool) -> File:
+    """Raises ConfigError with a sentence for each reason."""
+    where = f"{path} on volume {volume.name}"
+    flags = os.O_RDONLY if read_only else os.O_RDWR
+    try:
+        return volume.open(path, flags)
+    except FileNotFoundError as error:
+        if create_size_bytes is None:
+            raise ConfigError(f"there is no {where}; name a size to create it, or correct the path") from error
+    except OSError as error:
+        raise ConfigError(_open_sentence(error, where)) from error
+    try:
+        with volume.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600) as created:
+            created.ftruncate(create_size_bytes)
+    except FileExistsError:
+        pass  # another gateway was faster, and chose the size
+    except FileNotFoundError as error:
+        raise ConfigError(f"{where} can't be created: its folder does not exist; make it first") from error
+    except OSError as error:
+        raise ConfigError(f"{where} can't be created: {error.strerror}") from error
+    try:
+        return volume.open(path, flags)
+    except OSError as error:
+        raise ConfigError(_open_sentence(error, where)) from error
+
+
+def _open_sentence(error: OSError, where: str) -> str:
+    reasons = {
+        errno.EACCES: "permission denied; see the file's owner and mode, and the user this runs as",
+        errno.EPERM: "permission denied; see the file's owner and mode, and the user this runs as",
+        errno.EROFS: "the volume is read-only, or it lost its quorum; open it read-only or see gluster volume status",
+        errno.EISDIR: "it is a folder; name a file",
+        errno.ENOTDIR: "a part of its path is a file, not a folder; correct the path",
+        errno.ENOTCONN: "its bricks don't answer, or quorum is lost; see gluster volume status",
+        errno.EIO: "its bricks don't answer, quorum is lost or the file is split-brain; see gluster volume heal info",
+    }
+    return f"{where} can't be opened: {reasons.get(error.errno or 0, error.strerror)}"
+
+
+def _probe(file: File, read_only: bool) -> Capabilities:
+    """Ask with calls that change nothing: a length of 0 is EINVAL where the call exists."""
+
+    def can(call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except OSError as error:
+            return error.errno not in UNSUPPORTED
+        return True
+
+    def tells_holes() -> bool:
+        try:
+            file.lseek(0, SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO  # all of it is a hole
+        return True
+
+    return Capabilities(
+        can_discard=not read_only and can(lambda: file.discard(0, 0)),
+        can_zero=not read_only and can(lambda: file.zerofill(0, 0)),
+        can_map=tells_holes(),
+    )
+
+
+def _extents(file: File, offset: int, end: int) -> list[Extent]:
+    extents: list[Extent] = []
+    while offset < end and len(extents) < MAXIMUM_EXTENTS:
+        try:
+            data = min(file.lseek(offset, SEEK_DATA), end)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            data = end  # no data from here to the end of the file
+        if data > offset:
+            extents.append(Extent(offset, data - offset, Allocation.HOLE))
+        if data < end and len(extents) < MAXIMUM_EXTENTS:
+            offset = min(file.lseek(data, SEEK_HOLE), end)
+            extents.append(Extent(data, offset - data, Allocation.DATA))
+        else:
+            offset = data
+    return extents
