@@ -56,8 +56,8 @@ class FakeKernel:
     """memory is the mapping; notify() stands for the handler's 4-byte write to the uio fd."""
 
     def __init__(
-        self, *, ring_bytes: int = 1192, blocks: int = 12, block_bytes: int = 64, flags: int = ALL_FLAGS, ids: int = 65535,
-        scatter: bool = False,
+        self, *, ring_bytes: int = 1192, blocks: int = 12, block_bytes: int = 64, flags: int = ALL_FLAGS,
+        ids: int = 65535, scatter: bool = False,
     ) -> None:  # fmt: skip
         assert ring_bytes % 8 == 0
         self.size, self.block_bytes, self.flags, self.ids = ring_bytes, block_bytes, flags, ids
@@ -97,7 +97,8 @@ class FakeKernel:
             return False
         at = self._pad_for(length)
         self._zero(at, length)
-        struct.pack_into(f"=IHBBB3xI16x{len(ids)}H", self.memory, self.base + at, length | 2, 0, 0, 0, kind, len(ids), *ids)
+        entry = (length | 2, 0, 0, 0, kind, len(ids), *ids)
+        struct.pack_into(f"=IHBBB3xI16x{len(ids)}H", self.memory, self.base + at, *entry)
         self._publish(at, length)
         return True
 
@@ -185,7 +186,8 @@ class FakeKernel:
             return Answer(status, sense=sense)
         if status:
             return Answer(status)
-        data = b"".join(bytes(self.memory[base : base + length]) for base, length in issue.iovecs)[: issue.data_in_bytes]
+        data = b"".join(bytes(self.memory[base : base + length]) for base, length in issue.iovecs)
+        data = data[: issue.data_in_bytes]
         residual = 0
         if uflags and read_length:
             residual = len(data) - min(read_length, len(data))
