@@ -109,12 +109,13 @@ class Connection:
         """count bytes came into receive_buffer(). Never raises because of what they are."""
         self._now = self._heard = now
         self._asked_at = None
-        if self.intake.open_bursts:
-            self._progress = now
+        framing, intake = self.framing, self.intake
         try:
-            self.framing.received(count)
+            framing.received(count)
         except Broken as problem:
             self._break(problem)
+        if intake.progress or framing.landing:
+            self._progress, intake.progress = now, False
 
     def commands(self) -> list[Event]:
         """What happened since the last call, in order."""
@@ -259,14 +260,15 @@ class Connection:
         self.state = follow(self.state, Input.LOGGED_IN)
         output, framing = self.output, self.framing
         output.window = session.window
-        output.header_digest = framing.header_digest = parameters.header_digest != "None"
-        output.data_digest = framing.data_digest = parameters.data_digest != "None"
-        framing.limit_bytes = self.settings.max_recv_data_segment_bytes
+        output.header_digest = parameters.header_digest != "None"
+        output.data_digest = parameters.data_digest != "None"
         self.intake.begin(session, parameters)
         self.responder.begin(session, parameters)
         self._full_feature = FullFeature(self, session, parameters)
         framing.handlers = self._full_feature.handlers()
-        framing.full_feature = session.entry is not None
+        framing.begin(
+            commands=session.entry is not None, header_digest=output.header_digest, data_digest=output.data_digest
+        )
         if self._login.joins is None:
             self.emit(SessionStarted(session))
 

@@ -1,4 +1,4 @@
-"""What a connection asks about targets: who is there, who may come in. The shell or the portal's owner implements it."""
+"""What a connection asks about targets: who is there, who may come in. The portal's owner implements it."""
 
 from __future__ import annotations
 

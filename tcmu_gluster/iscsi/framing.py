@@ -25,6 +25,11 @@ from tcmu_gluster.iscsi.settings import Settings
 from tcmu_gluster.iscsi.task_set import IscsiCommand
 from tcmu_gluster.iscsi.transfer import Intake
 
+LOGIN_BUFFER_BYTES = 16 << 10
+"""Before it has logged in, a connection costs no more than this."""
+SLACK_BYTES = 64
+"""Room for the padding and digest of a PDU that just fits."""
+
 _COMMAND, _DATA_OUT = int(Opcode.SCSI_COMMAND), int(Opcode.DATA_OUT)
 
 Handler = Callable[[memoryview, Optional[memoryview]], None]
@@ -59,10 +64,14 @@ class Framing:
     limit_bytes largest DataSegmentLength now
     """
 
-    def __init__(self, settings: Settings, intake: Intake, output: Output, refuse: Callable[[RejectPdu, Any], None]) -> None:
-        self._capacity = settings.receive_buffer_bytes
-        self._buffer = bytearray(self._capacity + 64)  # room for the padding and digest of a PDU that just fits
+    def __init__(
+        self, settings: Settings, intake: Intake, output: Output, refuse: Callable[[RejectPdu, Any], None]
+    ) -> None:
+        self._settings = settings
+        self._capacity = LOGIN_BUFFER_BYTES
+        self._buffer = bytearray(self._capacity + SLACK_BYTES)
         self._view = memoryview(self._buffer)
+        self._grow = False
         self._end = 0  # bytes of the buffer that hold unparsed data
         self._landing_threshold = settings.landing_bytes
         self._intake, self._output, self._refuse = intake, output, refuse
@@ -76,6 +85,13 @@ class Framing:
         self.stopped = False
         """Set by a handler: nothing more is parsed (login ended, back-pressure, the connection is closing)."""
 
+    def begin(self, *, commands: bool, header_digest: bool, data_digest: bool) -> None:
+        """Full feature phase begins with the next PDU. commands: SCSI PDUs may come (not in a discovery session)."""
+        self.full_feature = commands
+        self.header_digest, self.data_digest = header_digest, data_digest
+        self.limit_bytes = self._settings.max_recv_data_segment_bytes
+        self._grow = True
+
     # -- feeding --------------------------------------------------------------------------------------------------
 
     def receive_buffer(self) -> memoryview:
@@ -85,9 +101,19 @@ class Framing:
             if landing.view is not None:
                 return landing.view[landing.length - landing.rest :]
             return self._view[: min(landing.rest, len(self._view))]
+        if self._grow:
+            self._enlarge()
         if self._bulk and not self._end:
             return self._view[: self._landing_threshold]  # likely another header: leave its data to land
         return self._view[self._end :] if self._end else self._view
+
+    def _enlarge(self) -> None:
+        waiting = self._buffer[: self._end]
+        self._capacity = self._settings.receive_buffer_bytes
+        self._buffer = bytearray(self._capacity + SLACK_BYTES)
+        self._buffer[: len(waiting)] = waiting
+        self._view = memoryview(self._buffer)
+        self._grow = False
 
     def received(self, count: int) -> None:
         """count bytes are in receive_buffer(). Raises Broken."""
@@ -120,18 +146,20 @@ class Framing:
 
     def _parse(self, at: int, end: int) -> int:
         """Returns how far the buffer is used up."""
-        buffer, intake = self._buffer, self._intake
+        buffer, view, intake = self._buffer, self._view, self._intake
         short = BHS_BYTES - 1
         while end - at > short and not self.stopped:
             if buffer[at] & OPCODE_MASK == _COMMAND and self.full_feature and not self.header_digest:
                 fields = unpack_scsi_command(buffer, at)
                 lengths = fields[2]
-                if not lengths:
+                data_end = at + BHS_BYTES + lengths  # far beyond the end if there is an AHS
+                following = data_end + (-lengths & 3)
+                if not lengths or (following <= end and lengths <= self.limit_bytes and not self.data_digest):
                     try:
-                        intake.command(fields, None, None)
+                        intake.command(fields, None, view[at + BHS_BYTES : data_end] if lengths else None)
                     except RejectPdu as problem:
                         self._refuse(problem, buffer[at : at + BHS_BYTES])
-                    at += BHS_BYTES
+                    at = following
                     continue
             used = self._general(at, end)
             if used < 0:
@@ -164,14 +192,18 @@ class Framing:
                 return end - at
             return -1
         self._check_header(at, start)
-        if length and self.data_digest and not matches(view[start : data_end + tail - 4], view[data_end + tail - 4 : data_end + tail]):
-            self._bad_data(view[at : at + BHS_BYTES])
-            return data_end + tail - at
+        if length and self.data_digest:
+            digest_at = data_end + tail - DIGEST_BYTES
+            if not matches(view[start:digest_at], view[digest_at : digest_at + DIGEST_BYTES]):
+                self._bad_data(view[at : at + BHS_BYTES])
+                return data_end + tail - at
         data = view[start:data_end] if length else None
         try:
             self._dispatch(opcode, at, ahs_length, data)
         except RejectPdu as problem:
             self._refuse(problem, buffer[at : at + BHS_BYTES])
+        if self._output.bytes > self._settings.output_limit_bytes:
+            self.stopped = True
         return data_end + tail - at
 
     def _dispatch(self, opcode: int, at: int, ahs_length: int, data: Optional[memoryview]) -> None:
@@ -193,13 +225,15 @@ class Framing:
 
     def _judge(self, opcode: int, ahs_length: int, length: int) -> None:
         if length > self.limit_bytes:
-            raise Broken(f"a data segment of {length} bytes, allowed are {self.limit_bytes}", RejectReason.PROTOCOL_ERROR)
+            why = f"a data segment of {length} bytes, allowed are {self.limit_bytes}"
+            raise Broken(why, RejectReason.PROTOCOL_ERROR)
         if ahs_length and opcode != _COMMAND:
             raise Broken(f"an additional header segment after opcode {opcode:#04x}", RejectReason.PROTOCOL_ERROR)
 
     def _check_header(self, at: int, start: int) -> None:
         """A header that can't be trusted hides where the next one begins (RFC 7143 7.8)."""
-        if self.header_digest and not matches(self._view[at : start - DIGEST_BYTES], self._view[start - DIGEST_BYTES : start]):
+        end = start - DIGEST_BYTES
+        if self.header_digest and not matches(self._view[at:end], self._view[end:start]):
             raise Broken("header digest error")
 
     def _bad_data(self, header: Any) -> None:
@@ -246,16 +280,25 @@ class Framing:
             if place is None:
                 return Landing(header, length, None)
             command, burst, memory = place
+
+            def landed(good: bool) -> None:
+                if good:
+                    intake.end_data_out(command, burst, data_fields, length)
+                else:
+                    intake.fail_data_out(command, data_fields)
+
             landing = Landing(header, length, memory)
-            landing.finish = lambda good: (
-                intake.end_data_out(command, burst, data_fields, length) if good else intake.fail_data_out(command, data_fields)
-            )
-            landing.command = command
+            landing.finish, landing.command = landed, command
             return landing
         view = memoryview(bytearray(length))
         landing = Landing(header, length, view)
         landing.finish = lambda good: self.handlers[opcode](memoryview(header)[:BHS_BYTES], view) if good else None
         return landing
+
+    @property
+    def landing(self) -> bool:
+        """Whether a large data segment is on its way."""
+        return self._landing is not None
 
     def divert(self, command: IscsiCommand) -> None:
         """The command has ended (another connection's doing): what is still to land for it is dropped."""

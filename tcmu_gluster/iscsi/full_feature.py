@@ -32,7 +32,7 @@ from tcmu_gluster.iscsi.pdu import (
 from tcmu_gluster.iscsi.serial import Verdict
 from tcmu_gluster.iscsi.session import Session
 from tcmu_gluster.iscsi.task_set import EXECUTING, LUN_WIDE, TARGET_WIDE, IscsiTaskManagement
-from tcmu_gluster.iscsi.text import Collector, Pairs, TextError, cut, encode
+from tcmu_gluster.iscsi.text import MAX_NEGOTIATION_BYTES, Collector, Pairs, TextError, cut, encode
 from tcmu_gluster.scsi.command import Function, ManagementResponse, lun_number
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ class FullFeature:
             finally:
                 window.release()
 
+    def _keep_small(self, request: Any, length: int) -> None:
+        """A request that comes early is kept with its data, so its data must be short. Raises RejectPdu."""
+        early = not request.immediate and self._window.judge(request.cmd_sn) is Verdict.EARLY
+        if early and length > MAX_NEGOTIATION_BYTES:
+            raise RejectPdu(RejectReason.PROTOCOL_ERROR, f"{length} bytes of data with a request out of turn")
+
     def _late(self, action: Callable[[], None], name: bytes) -> None:
         """A held request runs: it was its predecessor's PDU that came now, so a refusal has no header of its own."""
         self._window.ended()
@@ -105,6 +111,7 @@ class FullFeature:
                 raise RejectPdu(RejectReason.PROTOCOL_ERROR, "a NOP-Out without task tag must be immediate")
             return
         echo = bytes(data[: self._parameters.max_recv_data_segment_length]) if data is not None else b""
+        self._keep_small(request, len(echo))
         self._in_turn(request, partial(self._nop_in, request, echo))
 
     def _nop_in(self, request: Any, echo: bytes) -> None:
@@ -181,6 +188,7 @@ class FullFeature:
     def text(self, header: memoryview, data: Optional[memoryview]) -> None:
         """RFC 7143 11.10: SendTargets, and the few keys that may change now."""
         request = TEXT_REQUEST.unpack(header)
+        self._keep_small(request, len(data) if data is not None else 0)
         self._in_turn(request, partial(self._text_request, request, bytes(data) if data is not None else b""))
 
     def _text_request(self, request: Any, data: bytes) -> None:

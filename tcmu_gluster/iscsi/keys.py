@@ -82,8 +82,10 @@ TABLE: dict[str, Key] = {key.name: key for key in (
     Key("ImmediateData",            Rule.AND,        True,       _TRANSFER,     ours="immediate_data"),
     Key("MaxRecvDataSegmentLength", Rule.DECLARE,    8192,       When.OPERATIONAL | When.FULL_FEATURE,
         512, LARGEST_DATA_SEGMENT),
-    Key("MaxBurstLength",           Rule.MINIMUM,    262144,     _TRANSFER,     512, LARGEST_DATA_SEGMENT, "max_burst_bytes"),
-    Key("FirstBurstLength",         Rule.MINIMUM,    65536,      _TRANSFER,     512, LARGEST_DATA_SEGMENT, "first_burst_bytes"),
+    Key("MaxBurstLength",           Rule.MINIMUM,    262144,     _TRANSFER,
+        512, LARGEST_DATA_SEGMENT, "max_burst_bytes"),
+    Key("FirstBurstLength",         Rule.MINIMUM,    65536,      _TRANSFER,
+        512, LARGEST_DATA_SEGMENT, "first_burst_bytes"),
     Key("DefaultTime2Wait",         Rule.MAXIMUM,    2,          _SESSION,      0, 3600, "default_time2wait"),
     Key("DefaultTime2Retain",       Rule.MINIMUM,    20,         _SESSION,      0, 3600, "default_time2retain"),
     Key("MaxOutstandingR2T",        Rule.MINIMUM,    1,          _TRANSFER,     1, 65535, "max_outstanding_r2t"),
@@ -101,10 +103,12 @@ TABLE: dict[str, Key] = {key.name: key for key in (
 # fmt: on
 
 SECURITY_KEYS = frozenset(
-    ("AuthMethod", "CHAP_A", "CHAP_I", "CHAP_C", "CHAP_N", "CHAP_R")
-    + ("KRB_AP_REQ", "KRB_AP_REP", "SRP_GROUP", "SRP_A", "SRP_B", "SRP_M", "SRP_HM", "SRP_s", "SRP_U", "TargetAuth")
-    + ("SPKM_REQ", "SPKM_ERROR", "SPKM_REP_TI", "SPKM_REP_IT")
-)
+    (
+        "AuthMethod", "CHAP_A", "CHAP_I", "CHAP_C", "CHAP_N", "CHAP_R", "KRB_AP_REQ", "KRB_AP_REP", "TargetAuth",
+        "SRP_GROUP", "SRP_A", "SRP_B", "SRP_M", "SRP_HM", "SRP_s", "SRP_U",
+        "SPKM_REQ", "SPKM_ERROR", "SPKM_REP_TI", "SPKM_REP_IT",
+    )
+)  # fmt: skip
 """Keys of the security stage (RFC 7143 12): the authenticator's, never answered here."""
 
 
@@ -159,7 +163,7 @@ class Negotiator:
     def settle(self, pairs: Pairs, when: When, *, discovery: bool = False, leading: bool = True) -> Pairs:
         """The answers to what the initiator sent. Raises KeyMisused.
 
-        Keys of the security stage, InitiatorName, TargetName, SessionType and SendTargets are left to those who use them.
+        Keys of the security stage are the authenticator's; what names and SendTargets mean is judged by their users.
         """
         answers: Pairs = []
         for name, value in pairs:

@@ -134,7 +134,8 @@ class Login:
         if self.requests > MAX_REQUESTS:
             raise LoginError(LoginStatus.INITIATOR_ERROR, f"more than {MAX_REQUESTS} login requests")
         if request.version_min > 0:
-            raise LoginError(LoginStatus.UNSUPPORTED_VERSION, f"version {request.version_min} or newer is asked for, ours is 0")
+            why = f"version {request.version_min} or newer is asked for, ours is 0"
+            raise LoginError(LoginStatus.UNSUPPORTED_VERSION, why)
         if self.requests == 1:
             self.isid, self.tsih, self.cid = request.isid, request.tsih, request.cid
             self._task_tag = request.initiator_task_tag
@@ -202,7 +203,8 @@ class Login:
             raise LoginError(LoginStatus.NOT_FOUND, f"there is no target {target_name}")
         name = self.parameters.initiator_name
         if not entry.allows(name, self._peer):
-            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, f"{target_name} does not admit {name} from {self._peer}")
+            why = f"{target_name} does not admit {name} from {self._peer}"
+            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, why)
         self.entry = entry
         self.parameters.target_name = target_name
 

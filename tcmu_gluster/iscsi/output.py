@@ -17,7 +17,9 @@ from tcmu_gluster.wire.layout import Layout
 class Output:
     """buffers and bytes are read and appended to by the hot path itself. stat_sn is the next StatSN."""
 
-    __slots__ = ("_sending", "buffers", "bytes", "data_digest", "header_digest", "pool", "returning", "stat_sn", "window")
+    __slots__ = (
+        "_sending", "buffers", "bytes", "data_digest", "header_digest", "pool", "returning", "stat_sn", "window",
+    )  # fmt: skip
 
     def __init__(self, pool: BufferPool, window: CommandWindow) -> None:
         self.pool, self.window = pool, window

@@ -1,4 +1,4 @@
-"""iSCSI PDUs: opcodes, flags, reasons and the layouts of the 48-byte Basic Header Segment.  Source: RFC 7143 section 11.
+"""iSCSI PDUs: opcodes, flags, reasons and the layouts of the 48-byte Basic Header Segment.  Source: RFC 7143 11.
 
 TotalAHSLength (words) and DataSegmentLength (bytes) share one 32-bit integer in every layout, so that the receive loop
 sees both lengths of a PDU in one item. The hot PDUs also have a compiled packer or unpacker beside their layout.
@@ -200,7 +200,8 @@ SCSI_RESPONSE = _response(
     Int("exp_data_sn", 36, 4), Int("bidirectional_read_residual_count", 40, 4), Int("residual_count", 44, 4),
 )  # fmt: skip
 pack_scsi_response = struct.Struct(">BBBBI8xIIIIIIII").pack
-"""(opcode, flags, response, status, lengths, itt, snack_tag, stat_sn, exp, max, exp_data_sn, bidi residual, residual)"""
+"""(opcode, flags, response, status, lengths, itt, snack_tag, stat_sn, exp, max, exp_data_sn, bidi residual,
+residual)"""
 
 # 11.5, 11.6
 TASK_MANAGEMENT_REQUEST = _request(
@@ -224,7 +225,8 @@ unpack_data_out = DATA_OUT.unpack_raw
 
 DATA_IN = _response(
     "SCSI Data-In", Opcode.DATA_IN,
-    Bit("final", 1, 7), Bit("acknowledge", 1, 6), Bit("overflow", 1, 2), Bit("underflow", 1, 1), Bit("has_status", 1, 0),
+    Bit("final", 1, 7), Bit("acknowledge", 1, 6),
+    Bit("overflow", 1, 2), Bit("underflow", 1, 1), Bit("has_status", 1, 0),
     Int("status", 3, 1), Int("lun", 8, 8), Int("target_transfer_tag", 20, 4),
     Int("data_sn", 36, 4), Int("buffer_offset", 40, 4), Int("residual_count", 44, 4),
 )  # fmt: skip
@@ -305,11 +307,23 @@ NOP_IN = _response(
 )  # fmt: skip
 
 LAYOUTS: dict[int, Layout] = {
-    Opcode.NOP_OUT: NOP_OUT, Opcode.SCSI_COMMAND: SCSI_COMMAND, Opcode.TASK_MANAGEMENT_REQUEST: TASK_MANAGEMENT_REQUEST,
-    Opcode.LOGIN_REQUEST: LOGIN_REQUEST, Opcode.TEXT_REQUEST: TEXT_REQUEST, Opcode.DATA_OUT: DATA_OUT,
-    Opcode.LOGOUT_REQUEST: LOGOUT_REQUEST, Opcode.SNACK_REQUEST: SNACK_REQUEST, Opcode.NOP_IN: NOP_IN,
-    Opcode.SCSI_RESPONSE: SCSI_RESPONSE, Opcode.TASK_MANAGEMENT_RESPONSE: TASK_MANAGEMENT_RESPONSE,
-    Opcode.LOGIN_RESPONSE: LOGIN_RESPONSE, Opcode.TEXT_RESPONSE: TEXT_RESPONSE, Opcode.DATA_IN: DATA_IN,
-    Opcode.LOGOUT_RESPONSE: LOGOUT_RESPONSE, Opcode.R2T: R2T, Opcode.ASYNC_MESSAGE: ASYNC_MESSAGE, Opcode.REJECT: REJECT,
-}  # fmt: skip
+    Opcode.NOP_OUT: NOP_OUT,
+    Opcode.SCSI_COMMAND: SCSI_COMMAND,
+    Opcode.TASK_MANAGEMENT_REQUEST: TASK_MANAGEMENT_REQUEST,
+    Opcode.LOGIN_REQUEST: LOGIN_REQUEST,
+    Opcode.TEXT_REQUEST: TEXT_REQUEST,
+    Opcode.DATA_OUT: DATA_OUT,
+    Opcode.LOGOUT_REQUEST: LOGOUT_REQUEST,
+    Opcode.SNACK_REQUEST: SNACK_REQUEST,
+    Opcode.NOP_IN: NOP_IN,
+    Opcode.SCSI_RESPONSE: SCSI_RESPONSE,
+    Opcode.TASK_MANAGEMENT_RESPONSE: TASK_MANAGEMENT_RESPONSE,
+    Opcode.LOGIN_RESPONSE: LOGIN_RESPONSE,
+    Opcode.TEXT_RESPONSE: TEXT_RESPONSE,
+    Opcode.DATA_IN: DATA_IN,
+    Opcode.LOGOUT_RESPONSE: LOGOUT_RESPONSE,
+    Opcode.R2T: R2T,
+    Opcode.ASYNC_MESSAGE: ASYNC_MESSAGE,
+    Opcode.REJECT: REJECT,
+}
 """Every PDU's layout by opcode: for logs and for whoever decodes a stream."""

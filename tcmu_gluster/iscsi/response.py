@@ -78,16 +78,17 @@ class Responder:
                 if command.memory is not None:
                     output.returning.append(command.memory)
                 return
-        elif not data_in and response.status == _GOOD and command.data_out_wanted in (-1, command.data_out_bytes):
-            if not command.data_in_bytes and self._largest_plain > 0:
+        elif not data_in and not response.status and not command.data_in_bytes and self._largest_plain > 0:
+            wanted = command.data_out_wanted
+            if wanted == command.data_out_bytes or wanted < 0:
                 stat_sn = output.stat_sn
                 output.stat_sn = (stat_sn + 1) & MASK
-                output.buffers.append(
-                    pack_scsi_response(
-                        _SCSI_RESPONSE, _FINAL, 0, _GOOD, 0, command.tag, 0, stat_sn, window.expected,
-                        (window.limit - 1) & MASK, command.transfer.r2t_sn if command.transfer is not None else 0, 0, 0,
-                    )  # fmt: skip
-                )
+                r2t_count = command.transfer.r2t_sn if command.transfer is not None else 0
+                header = pack_scsi_response(
+                    _SCSI_RESPONSE, _FINAL, 0, _GOOD, 0, command.tag, 0,
+                    stat_sn, window.expected, (window.limit - 1) & MASK, r2t_count, 0, 0,
+                )  # fmt: skip
+                output.buffers.append(header)
                 output.bytes += 48
                 if command.memory is not None:
                     self._free(command)

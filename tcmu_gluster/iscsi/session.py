@@ -53,6 +53,11 @@ class Session:
         return self.entry.target if self.entry is not None else None
 
     @property
+    def target_name(self) -> str:
+        """The target's iSCSI name; empty in a discovery session."""
+        return self.entry.name if self.entry is not None else ""
+
+    @property
     def key(self) -> tuple[str, bytes, str, int]:
         """What makes a session one: a second login with the same key replaces it (RFC 7143 6.3.5)."""
         if self.entry is None:
@@ -95,7 +100,7 @@ class SessionRegistry:
         if old is not None:
             self.end(old, "the initiator logged in anew (session reinstatement)")
         if len(self.by_tsih) >= min(self.max_sessions, 0xFFFF):
-            raise LoginError(LoginStatus.OUT_OF_RESOURCES, f"{self.max_sessions} sessions are open, no more are allowed")
+            raise LoginError(LoginStatus.OUT_OF_RESOURCES, f"{self.max_sessions} sessions are open, that is the limit")
         probe.tsih = self._free_tsih()
         self.by_tsih[probe.tsih] = probe
         if entry is not None:
@@ -116,7 +121,7 @@ class SessionRegistry:
 
     def of_target(self, name: str) -> list[Session]:
         """The sessions with one target."""
-        return [session for session in self.by_tsih.values() if session.entry is not None and session.entry.name == name]
+        return [session for session in self.by_tsih.values() if session.target_name == name]
 
     def _free_tsih(self) -> int:
         tsih = self._last_tsih

@@ -29,6 +29,8 @@ class Settings:
     max_transfer_bytes: int = 16 << 20
     """Largest Data-Out of one command; more is answered with CHECK CONDITION before memory is taken."""
     receive_buffer_bytes: int = 256 << 10
+    output_limit_bytes: int = 4 << 20
+    """Answers to pings, texts and refused PDUs that may wait before no more of them are taken in."""
     landing_bytes: int = 16 << 10
     """A data segment whose missing rest is at least this long is received straight into its command's memory."""
 

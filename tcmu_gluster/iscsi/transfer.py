@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tcmu_gluster.iscsi.session import Session
 
 _READ, _WRITE = int(CommandFlag.READ), int(CommandFlag.WRITE)
+_READ_WRITE = _READ | _WRITE
 _R2T = int(Opcode.R2T)
 _EXTENDED_CDB, _BIDIRECTIONAL_READ = 1, 2
 """AHS types.  RFC 7143 11.2.2.1."""
@@ -89,12 +90,15 @@ class Intake:
         self.open_bursts = 0
         """Sequences of Data-Out that the initiator still owes."""
         self.immediate_running = 0
+        self.progress = False
+        """Set when Data-Out came or was asked for; whoever keeps the time resets it."""
 
     def begin(self, session: Session, parameters: Parameters) -> None:
         """Full feature phase begins."""
         leading, settings = session.parameters, self._connection.settings
         self._window, self._tasks, self._nexus = session.window, session.tasks, session.nexus
-        self._immediate_limit = min(leading.first_burst_length, leading.max_burst_length) if leading.immediate_data else 0
+        self._immediate_limit = leading.first_burst_length if leading.immediate_data else 0
+        self._small_write = min(SMALL_BYTES, self._immediate_limit, settings.max_transfer_bytes)
         self._first_burst = leading.first_burst_length
         self._unsolicited_allowed = not leading.initial_r2t
         self._max_burst, self._max_r2t = leading.max_burst_length, leading.max_outstanding_r2t
@@ -121,17 +125,16 @@ class Intake:
                 else:
                     self._start(command)
                 return
-            if plain and data is not None and len(data) == edtl <= SMALL_BYTES and not flags & _READ and flags & _WRITE:
-                if edtl <= self._immediate_limit:
-                    window.expected = (cmd_sn + 1) & MASK
-                    self._tasks[tag] = command = IscsiCommand(
-                        self._connection, cdb, self._nexus, lun and lun_number(lun), lun, tag, flags & 7,
-                        0, edtl, True, self.done,
-                    )  # fmt: skip
-                    command.data_out = (memoryview(bytes(data)),)
-                    command.phase = EXECUTING
-                    self.events.append(command)
-                    return
+            if plain and data is not None and len(data) == edtl <= self._small_write and flags & _READ_WRITE == _WRITE:
+                window.expected = (cmd_sn + 1) & MASK
+                self._tasks[tag] = command = IscsiCommand(
+                    self._connection, cdb, self._nexus, lun and lun_number(lun), lun, tag, flags & 7,
+                    0, edtl, True, self.done,
+                )  # fmt: skip
+                command.data_out = (memoryview(bytes(data)),)
+                command.phase = EXECUTING
+                self.events.append(command)
+                return
         made = self.begin_command(fields, ahs, len(data) if data is not None else 0)
         if made is None:
             return
@@ -209,6 +212,7 @@ class Intake:
         self._tasks[tag] = command
         if command.transfer is not None:
             self.open_bursts += len(command.transfer.bursts)
+            self.progress = True
         if verdict is Verdict.EARLY:
             window.hold(cmd_sn, partial(self._start, command))
             return
@@ -269,6 +273,7 @@ class Intake:
     def begin_data_out(self, fields: DataOutFields, length: int) -> Optional[tuple[IscsiCommand, Burst, memoryview]]:
         """Where the data of this PDU belongs; None: drop it. Raises RejectPdu."""
         flags, tag, transfer_tag, data_sn, offset = fields[1], fields[4], fields[5], fields[7], fields[8]
+        self.progress = True
         command = self._tasks.get(tag)
         if command is None or command.phase is EXECUTING or command.connection is not self._connection:
             return None
@@ -278,7 +283,7 @@ class Intake:
             if transfer is not None and transfer_tag == NO_TAG:
                 self._fail(command, transfer, UNEXPECTED_UNSOLICITED_DATA)
                 return None
-            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"no R2T is open with target transfer tag {transfer_tag:#x}")
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"no R2T of target transfer tag {transfer_tag:#x} is open")
         sense = b""
         if data_sn != burst.data_sn or offset != burst.at:
             sense = PROTOCOL_SERVICE_CRC_ERROR
@@ -368,6 +373,7 @@ class Intake:
         self._transfer_tag = tag = (self._transfer_tag + 1) % NO_TAG
         transfer.bursts[tag] = Burst(start, start + length)
         self.open_bursts += 1
+        self.progress = True
         header = pack_r2t(
             _R2T, FINAL, 0, command.lun_field, command.tag, tag, output.stat_sn, window.expected, window.max_cmd_sn,
             transfer.r2t_sn, start, length,

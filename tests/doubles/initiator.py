@@ -241,9 +241,9 @@ class Initiator:
         task = Task(tag, number, lun << 48, read, data_out)
         self.tasks[tag] = task
         values = {
-            "immediate": immediate, "final": not unsolicited, "read": bool(read), "write": writes, "attribute": attribute,
-            "lun": lun << 48, "initiator_task_tag": tag, "expected_data_transfer_length": expected, "cmd_sn": number,
-            "cdb": cdb,
+            "immediate": immediate, "final": not unsolicited, "read": bool(read), "write": writes,
+            "attribute": attribute, "lun": lun << 48, "initiator_task_tag": tag,
+            "expected_data_transfer_length": expected, "cmd_sn": number, "cdb": cdb,
         }  # fmt: skip
         self.queue(pdu.SCSI_COMMAND, data_out[:first], **{**values, **fields})
         if unsolicited:
@@ -292,7 +292,9 @@ class Initiator:
         )  # fmt: skip
         return tag
 
-    def manage(self, function: int, *, task: Optional[Task] = None, lun: int = 0, immediate: bool = True, **fields: Any) -> int:
+    def manage(
+        self, function: int, *, task: Optional[Task] = None, lun: int = 0, immediate: bool = True, **fields: Any
+    ) -> int:
         """A Task Management Function Request; returns its tag."""
         tag = self.next_tag()
         values = {
@@ -327,7 +329,8 @@ class Initiator:
             assert 0 < fields.desired_data_transfer_length <= self.number_of("MaxBurstLength")
             task.r2t_sn += 1
             if self.answer_r2t:
-                self.data_out(task, fields.buffer_offset, fields.desired_data_transfer_length, fields.target_transfer_tag)
+                length = fields.desired_data_transfer_length
+                self.data_out(task, fields.buffer_offset, length, fields.target_transfer_tag)
             else:
                 self.others.append(answer)
         else:
@@ -336,7 +339,8 @@ class Initiator:
     def _check_numbers(self, answer: Pdu) -> None:
         """StatSN is the next one; only PDUs that carry status use it up."""
         fields = answer.fields
-        counts = answer.opcode not in (Opcode.R2T, Opcode.DATA_IN) or (answer.opcode == Opcode.DATA_IN and fields.has_status)
+        counts = answer.opcode not in (Opcode.R2T, Opcode.DATA_IN)
+        counts = counts or (answer.opcode == Opcode.DATA_IN and bool(fields.has_status))
         ping = answer.opcode == Opcode.NOP_IN and fields.initiator_task_tag == NO_TAG
         if self._first_response:
             self.exp_stat_sn, self._first_response = fields.stat_sn, False
@@ -376,5 +380,6 @@ class Initiator:
         self._residuals(task, fields)
 
     def _residuals(self, task: Task, fields: Any) -> None:
-        task.residual, task.overflow, task.underflow = fields.residual_count, bool(fields.overflow), bool(fields.underflow)
+        task.residual = fields.residual_count
+        task.overflow, task.underflow = bool(fields.overflow), bool(fields.underflow)
         assert not (task.overflow and task.underflow)
