@@ -51,8 +51,9 @@ class DeviceInput(Enum):
     """Opened, and there is nothing to reset: during ADDED, or the kernel can't."""
     OPENED_USED = "opened, used before"
     BLOCKED = "blocked"
+    """block_dev=1 was written."""
     QUIET = "quiet"
-    """Nothing of ours is in flight any more (RESETTING may be entered, DRAINING and REMOVING may end)."""
+    """Nothing of ours is in flight any more: DRAINING and REMOVING may end."""
     RESET = "reset"
     STARTED = "started"
     """Backing and ring are ready; unblocked, or ADDED answered."""
@@ -80,7 +81,7 @@ TRANSITIONS = {
     (S.OPENING, E.STOP): S.REMOVED,
     (S.OPENING, E.GONE): S.REMOVED,
     (S.BLOCKED, E.FOUND): S.BLOCKED,
-    (S.BLOCKED, E.QUIET): S.RESETTING,
+    (S.BLOCKED, E.BLOCKED): S.RESETTING,
     (S.BLOCKED, E.FAILURE): S.FAILED,
     (S.BLOCKED, E.STOP): S.REMOVED,
     (S.BLOCKED, E.GONE): S.REMOVED,
