@@ -8,6 +8,8 @@ from typing import Optional
 from tcmu_gluster.backends.base import Capabilities
 
 BLOCK_SIZES_BYTES = (512, 4096)
+WRITE_SAME_10_BLOCKS = 0xFFFF
+"""No limit of WRITE SAME(16) lies above what WRITE SAME(10) can name: hosts (and tests) take one number for both."""
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,19 @@ class UnitOptions:
     """How a backing is shown as a disk.
 
     thin None means: thin if the backend can discard. maximum_transfer_bytes bounds the memory one command may take.
+    physical_block_bytes beyond the block size makes a 512e disk; hosts learn the size that suits the backend anyhow,
+    from OPTIMAL TRANSFER LENGTH GRANULARITY and OPTIMAL UNMAP GRANULARITY.
     """
 
     block_size_bytes: int = 512
-    physical_block_bytes: int = 4096
+    physical_block_bytes: int = 512
     write_protected: bool = False
     thin: Optional[bool] = None
     removable: bool = False
     maximum_transfer_bytes: int = 8 << 20
     maximum_unmap_blocks: int = 1 << 20
     maximum_write_same_bytes: int = 64 << 20
+    preferred_io_bytes: int = 4096
 
     def __post_init__(self) -> None:
         if self.block_size_bytes not in BLOCK_SIZES_BYTES:
@@ -52,12 +57,12 @@ class Limits:
         return cls(
             transfer_blocks=transfer,
             optimal_transfer_blocks=min(max(capabilities.optimal_io_bytes // block, 1), transfer),
-            optimal_granularity_blocks=max(options.physical_block_bytes // block, 1),
+            optimal_granularity_blocks=max(options.preferred_io_bytes // block, 1),
             compare_and_write_blocks=min(255, max(transfer // 2, 1)),
             unmap_blocks=options.maximum_unmap_blocks if thin else 0,
             unmap_descriptors=256 if thin else 0,
             unmap_granularity_blocks=max(capabilities.discard_granularity_bytes // block, 1) if thin else 0,
-            write_same_blocks=max(options.maximum_write_same_bytes // block, 1),
+            write_same_blocks=min(max(options.maximum_write_same_bytes // block, 1), WRITE_SAME_10_BLOCKS),
         )
 
 

@@ -80,7 +80,8 @@ def _unmap_ranges(unit: LogicalUnit, data: bytes) -> list[tuple[int, int]]:
     for at in range(head, head + count * UNMAP_DESCRIPTOR.size_bytes, UNMAP_DESCRIPTOR.size_bytes):
         descriptor = UNMAP_DESCRIPTOR.unpack(data, at)
         lba, blocks = descriptor.unmap_logical_block_address, descriptor.number_of_logical_blocks
-        check_range(unit, lba, blocks)
+        if lba + blocks > unit.blocks:  # no blocks just behind the last one are none: not an error here
+            raise LbaOutOfRange(max(lba, unit.blocks))
         total += blocks
         if total > unit.limits.unmap_blocks:
             raise InvalidFieldInParameterList("number_of_logical_blocks", layout=UNMAP_DESCRIPTOR, base=at)
