@@ -50,10 +50,8 @@ class DeviceInput(Enum):
     OPENED_FRESH = "opened, fresh"
     """Opened, and there is nothing to reset: during ADDED, or the kernel can't."""
     OPENED_USED = "opened, used before"
-    BLOCKED = "blocked"
-    """block_dev=1 was written."""
     QUIET = "quiet"
-    """Nothing of ours is in flight any more: DRAINING and REMOVING may end."""
+    """Blocked, and nothing of ours is in flight any more: RESETTING may be entered, DRAINING and REMOVING may end."""
     RESET = "reset"
     STARTED = "started"
     """Backing and ring are ready; unblocked, or ADDED answered."""
@@ -81,7 +79,7 @@ TRANSITIONS = {
     (S.OPENING, E.STOP): S.REMOVED,
     (S.OPENING, E.GONE): S.REMOVED,
     (S.BLOCKED, E.FOUND): S.BLOCKED,
-    (S.BLOCKED, E.BLOCKED): S.RESETTING,
+    (S.BLOCKED, E.QUIET): S.RESETTING,
     (S.BLOCKED, E.FAILURE): S.FAILED,
     (S.BLOCKED, E.STOP): S.REMOVED,
     (S.BLOCKED, E.GONE): S.REMOVED,

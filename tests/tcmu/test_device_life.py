@@ -14,22 +14,22 @@ from tcmu_gluster.tcmu.device_life import (
     following,
 )
 
-INPUTS = ("FOUND", "OPENED_FRESH", "OPENED_USED", "BLOCKED", "QUIET", "RESET", "STARTED", "STOP", "CORRUPTION",
-          "FAILURE", "RETRY", "GONE")  # fmt: skip
+INPUTS = ("FOUND", "OPENED_FRESH", "OPENED_USED", "QUIET", "RESET", "STARTED", "STOP", "CORRUPTION", "FAILURE",
+          "RETRY", "GONE")  # fmt: skip
 
 # rows in the order of INPUTS; . is refused
 MATRIX = """
-ABSENT     OPENING   .      .       .       .         .      .       .        .        .      .       REMOVED
-OPENING    OPENING   MAPPED BLOCKED .       .         .      .       REMOVED  .        FAILED .       REMOVED
-BLOCKED    BLOCKED   .      .       RESETTING .       .      .       REMOVED  .        FAILED .       REMOVED
-RESETTING  RESETTING .      .       .       .         MAPPED .       REMOVED  .        FAILED .       REMOVED
-MAPPED     MAPPED    .      .       .       .         .      SERVING REMOVED  DEAD     FAILED .       REMOVED
-SERVING    SERVING   .      .       .       .         .      .       DRAINING DEAD     DEAD   .       REMOVING
-DRAINING   DRAINING  .      .       .       REMOVED   .      .       DRAINING DEAD     DEAD   .       REMOVING
-DEAD       DEAD      .      .       .       .         .      .       REMOVING DEAD     DEAD   OPENING REMOVING
-REMOVING   REMOVING  .      .       .       REMOVED   .      .       REMOVING REMOVING REMOVING . REMOVING
-FAILED     OPENING   .      .       .       .         .      .       REMOVED  .        FAILED OPENING REMOVED
-REMOVED    .         .      .       .       .         .      .       REMOVED  .        .      .       REMOVED
+ABSENT     OPENING   .      .       .         .      .       .        .        .        .       REMOVED
+OPENING    OPENING   MAPPED BLOCKED .         .      .       REMOVED  .        FAILED   .       REMOVED
+BLOCKED    BLOCKED   .      .       RESETTING .      .       REMOVED  .        FAILED   .       REMOVED
+RESETTING  RESETTING .      .       .         MAPPED .       REMOVED  .        FAILED   .       REMOVED
+MAPPED     MAPPED    .      .       .         .      SERVING REMOVED  DEAD     FAILED   .       REMOVED
+SERVING    SERVING   .      .       .         .      .       DRAINING DEAD     DEAD     .       REMOVING
+DRAINING   DRAINING  .      .       REMOVED   .      .       DRAINING DEAD     DEAD     .       REMOVING
+DEAD       DEAD      .      .       .         .      .       REMOVING DEAD     DEAD     OPENING REMOVING
+REMOVING   REMOVING  .      .       REMOVED   .      .       REMOVING REMOVING REMOVING .       REMOVING
+FAILED     OPENING   .      .       .         .      .       REMOVED  .        FAILED   OPENING REMOVED
+REMOVED    .         .      .       .         .      .       REMOVED  .        .        .       REMOVED
 """
 
 CASES = [
