@@ -80,7 +80,7 @@ class _Test:
 
     def take(self, line: str) -> None:
         skip = _SKIP.search(line)
-        if skip and not self.skipped:
+        if skip and not self.skipped and not self.verdict:  # behind the verdict it is the suite's clean-up that skips
             self.skipped = _without_verdict(skip.group(1)) or "no reason given"
         record = _RECORD.match(line)
         if self.verdict == "FAILED" and record:

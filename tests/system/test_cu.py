@@ -37,8 +37,13 @@ def outcomes() -> dict[str, str]:
 
 def test_every_test_is_found_once_in_order() -> None:
     assert [result.name for result in cu.parse(TEXT)] == [
-        "CompareAndWrite.Simple", "CompareAndWrite.DpoFua", "CompareAndWrite.Miscompare",
-        "Reserve6.Logout", "Reserve6.LUNReset", "Reserve6.ITNexusLoss"]
+        "CompareAndWrite.Simple",
+        "CompareAndWrite.DpoFua",
+        "CompareAndWrite.Miscompare",
+        "Reserve6.Logout",
+        "Reserve6.LUNReset",
+        "Reserve6.ITNexusLoss",
+    ]
 
 
 def test_a_skip_is_not_a_pass() -> None:
@@ -50,8 +55,9 @@ def test_a_skip_is_not_a_pass() -> None:
 def test_a_logged_failed_tag_is_no_verdict_and_records_are_the_reason() -> None:
     result = cu.parse(TEXT)[2]
     assert result.outcome == "failed"
-    assert result.reason == ("test_compareandwrite_miscompare.c:56  - 0 == 1; "
-                             "test_compareandwrite_miscompare.c:60  - ret == 0")
+    assert result.reason == (
+        "test_compareandwrite_miscompare.c:56  - 0 == 1; test_compareandwrite_miscompare.c:60  - ret == 0"
+    )
 
 
 def test_verdict_glued_to_the_last_log_line_is_found() -> None:
@@ -77,8 +83,10 @@ def test_counts_name_all_outcomes() -> None:
 
 def test_log_line_behind_the_verdict_is_none() -> None:
     # libiscsi 1.19 against LIO's fileio: the clean-up after the last test of a suite logs behind its verdict
-    text = ("Suite: Reserve6\n  Test: LUNReset ...passed    [FAILED] PRIN command: failed with sense. "
-            "SENSE KEY:UNIT_ATTENTION(6) ASCQ:BUS_DEVICE_RESET_FUNCTION_OCCURED(0x2903)\n\nSuite: Sanitize\n")
+    text = (
+        "Suite: Reserve6\n  Test: LUNReset ...passed    [FAILED] PRIN command: failed with sense. "
+        "SENSE KEY:UNIT_ATTENTION(6) ASCQ:BUS_DEVICE_RESET_FUNCTION_OCCURED(0x2903)\n\nSuite: Sanitize\n"
+    )
     assert [(result.name, result.outcome) for result in cu.parse(text)] == [("Reserve6.LUNReset", "passed")]
 
 
@@ -86,3 +94,12 @@ def test_a_record_that_repeats_is_told_once() -> None:
     record = "    {}. test_verify16_mismatch.c:69  - CU_ASSERT_EQUAL(_r,0)\n"
     text = "Suite: Verify16\n  Test: Mismatch ...FAILED\n" + record.format(1) + record.format(2)
     assert cu.parse(text)[0].reason == "test_verify16_mismatch.c:69  - CU_ASSERT_EQUAL(_r,0)"
+
+
+def test_a_skip_behind_the_verdict_is_the_clean_ups() -> None:
+    # libiscsi 1.19 against a target without persistent reservations: after each suite it tries to clear them
+    text = (
+        "Suite: GetLBAStatus\n  Test: BeyondEol ...\n    [OK] GET_LBA_STATUS returned SUCCESS\n"
+        "passed    Send PRIN/READ_KEYS\n    [SKIPPED] PERSISTENT RESERVE IN is not implemented.\n\nSuite: Inquiry\n"
+    )
+    assert cu.parse(text) == [cu.Result("GetLBAStatus", "BeyondEol", "passed", "")]
