@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,46 @@ from . import lio, services
 from .shell import OURS, expect, read, run, say, start, wait_for
 
 LOG = "/io/daemon.txt"
+_PID = Path("/run/daemon.pid")
+_STATUS = Path("/run/daemon.status")
+# The scenarios are processes of their own, so somebody who stays must see how the daemon ends: this shell.
+_KEEPER = '"$@" & echo $! > /run/daemon.new; mv /run/daemon.new /run/daemon.pid; wait $!; echo $? > /run/daemon.status'
 
 
 class Daemon:
-    """`tcmu-gluster serve` with a notify socket, as Type=notify units have."""
+    """`tcmu-gluster serve`, one for all scenarios of a boot: found again, or started if it does not run.
+
+    It has a notify socket, as Type=notify units have.  A scenario that kills it starts it again.
+    """
 
     def __init__(self) -> None:
-        self.process = self._start()
+        if not self.alive:
+            self.start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    @property
+    def pid(self) -> int:
+        """Its process id, of the last start."""
+        return int(read(_PID) or 0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return _PID.exists() and not _STATUS.exists()
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready.  Raises AssertionError with its last words if it ends."""
         lio.start()
-        path = "/run/notify"
-        Path(path).unlink(missing_ok=True)
+        path = Path("/run/notify")
+        for stale in (path, _PID, _STATUS):
+            stale.unlink(missing_ok=True)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify.bind(path)
+        notify.bind(str(path))
         notify.setblocking(False)
-        process = start(OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": path})
+        start("/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)})
 
         def ready() -> bool:
-            if process.poll() is not None:
-                raise AssertionError(f"the daemon ended with {process.returncode}\n{read(LOG)[-3000:]}")
+            if _STATUS.exists():
+                raise AssertionError(f"the daemon ended with status {read(_STATUS)}\n{read(LOG)[-3000:]}")
             try:
                 return b"READY=1" in notify.recv(4096)
             except BlockingIOError:
@@ -42,67 +60,56 @@ class Daemon:
 
         with notify:
             wait_for("the daemon says that it is ready", ready, limit=90)
-        return process
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.process.pid
 
     def kill(self) -> None:
         """kill -9, and wait until the kernel has let go of it."""
-        self.process.kill()
-        self.process.wait(30)
-        say("the daemon was killed")
+        os.kill(self.pid, signal.SIGKILL)
+        wait_for("the killed daemon is gone", _STATUS.exists)
 
     def stop(self, limit: float = 60) -> None:
         """The planned stop; it must end by itself and with status 0."""
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(limit)
-        expect(status == 0, "the daemon stopped with status 0")
-
-    def start_again(self) -> None:
-        """What systemd does after either."""
-        self.process = self._start()
+        os.kill(self.pid, signal.SIGTERM)
+        wait_for("the daemon has stopped", _STATUS.exists, limit)
+        expect(read(_STATUS) == "0", f"its status is 0 (it is {read(_STATUS)})")
 
     def footprint(self) -> dict[str, int]:
-        """What could leak: open files and ring mappings of the daemon, uio devices of the kernel."""
+        """What could leak: open files, ring mappings and threads of the daemon, uio devices of the kernel."""
         base = Path(f"/proc/{self.pid}")
+        uio = Path("/sys/class/uio")
         return {
             "files": len(list((base / "fd").iterdir())),
             "mappings": len(re.findall(r"/dev/uio", read(base / "maps"))),
             "threads": len(list((base / "task").iterdir())),
-            "uio": len(list(Path("/sys/class/uio").glob("uio*"))) if os.path.exists("/sys/class/uio") else 0,
+            "uio": len(list(uio.iterdir())) if uio.exists() else 0,
         }
 
     def __enter__(self) -> Daemon:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.kill()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            say("the daemon's last lines:\n" + read(LOG)[-3000:])
 
 
 def ours(*arguments: str, status: int | None = 0, limit: float = 120) -> str:
-    """The command; what it printed."""
+    """The command as a person types it; what it printed.  Starting Python costs seconds here: see ask."""
     return run(OURS, *arguments, status=status, limit=limit)
 
 
 def ask(operation: str, **arguments: Any) -> dict[str, Any]:
-    """The same without starting Python each time, for loops: one question over the control socket."""
+    """The same operation over the control socket."""
     from tcmu_gluster.control.client import ControlClient
 
     with ControlClient(Path("/run/tcmu-gluster/control.sock")) as client:
-        return client.call(operation, arguments)
+        answer = client.call(operation, arguments)
+    say(f"{operation} {arguments}: {answer.get('now', answer)}")
+    return answer
 
 
 def uri(file: str) -> str:
-    """The file on the guest's volume (which is started if it is not there yet)."""
-    return f"gluster://vm/{services.start_gluster()}/{file}"
+    """The file on the guest's volume, which is started if it is not there yet."""
+    services.start_gluster()
+    return uri_of(file)
 
 
 def uri_of(file: str) -> str:
@@ -111,22 +118,16 @@ def uri_of(file: str) -> str:
 
 
 class Disk:
-    """`disk create NAME URI --size S --front lio`, and its backstore in LIO; deleted with its file at the end."""
+    """A disk of ours with LIO in front; deleted with its file at the end."""
 
     def __init__(self, name: str, backing: str, size: str) -> None:
         self.name = name
-        said = ours("disk", "create", name, backing, "--size", size, "--front", "lio")
-        say(said.strip())
+        ask("disk.create", name=name, uri=backing, size=size, front="lio")
         self.backstore = lio.backstore(name)
-
-    def show(self) -> dict[str, Any]:
-        """What the daemon knows of it."""
-        shown: dict[str, Any] = json.loads(ours("disk", "show", self.name, "--json"))
-        return shown
 
     def delete(self) -> None:
         """And check that LIO has nothing left of it."""
-        ours("disk", "delete", self.name)
+        ask("disk.delete", name=self.name)
         expect(not self.backstore.exists(), f"{self.name} is gone from LIO")
 
     def __enter__(self) -> Disk:
@@ -135,15 +136,3 @@ class Disk:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.delete()
-
-
-def read_gluster_file(file: str, length_bytes: int) -> bytes:
-    """The file's first bytes as another client of the volume sees them: QEMU's or fio's own libgfapi is not at hand in
-    every Debian, so this is the volume's FUSE client, a second way through Gluster that shares no code with ours."""
-    mount = Path("/run/volume")
-    if not os.path.ismount(mount):
-        mount.mkdir(exist_ok=True)
-        run("modprobe", "fuse")
-        run("mount", "-t", "glusterfs", "-o", "direct-io-mode=enable", f"vm:{services.start_gluster()}", str(mount))
-    with open(mount / file, "rb") as stream:
-        return stream.read(length_bytes)

@@ -60,12 +60,15 @@ def fileio(name: str, path: str, size_bytes: int, write_back: bool = False) -> P
     return folder
 
 
-def user(name: str, config: str, size_bytes: int) -> Path:
-    """A TCMU backstore made by hand; config: "subtype/...", as it stands in the kernel."""
+def user(name: str, config: str, size_bytes: int, no_reply: bool = False) -> Path:
+    """A TCMU backstore made by hand; config: "subtype/...", as it stands in the kernel.
+
+    no_reply: the kernel waits for no handler's answer about it (nl_reply_supported=-1).
+    """
     folder = _hba("user") / name
     folder.mkdir()
     try:
-        write(folder / "control", f"dev_config={config},dev_size={size_bytes}")
+        write(folder / "control", f"dev_config={config},dev_size={size_bytes}{',nl_reply_supported=-1' * no_reply}")
         write(folder / "wwn/vpd_unit_serial", str(uuid.uuid4()))
         write(folder / "enable", "1")
     except OSError:

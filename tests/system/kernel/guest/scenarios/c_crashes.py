@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from .. import daemon, lio, load, services
+from .. import daemon, lio, load, services, volume
 from ..runner import scenario
-from ..shell import expect, run, say, wait_for, write
+from ..shell import expect, run, say, start, wait_for, write
 
 
 @scenario(limit=300)
@@ -27,10 +28,10 @@ def kill_9_under_verified_load() -> dict[str, Any]:
         writer = load.VerifiedLoad(session.disk(), seconds=25)
         writer.wait_until_running()
         served.kill()
-        served.start_again()
+        served.start()
         writer.wait_until_running()
         served.kill()
-        served.start_again()
+        served.start()
         return writer.finish()
 
 
@@ -46,7 +47,7 @@ def planned_restart_under_verified_load() -> dict[str, Any]:
         writer = load.VerifiedLoad(local.device, seconds=15)
         writer.wait_until_running()
         served.stop()
-        served.start_again()
+        served.start()
         return writer.finish()
 
 
@@ -90,12 +91,10 @@ def reset_and_abort_while_gluster_is_slow() -> None:
                 limit=90,
             )
             data = load.copy_and_compare(device, 4)
-            expect(served.process.poll() is None, "the daemon lives")
-        expect(daemon.read_gluster_file("slow", len(data)) == data, "the Gluster file holds the last writes alone")
+            expect(served.alive, "the daemon lives")
+        expect(volume.on_the_brick("slow", len(data)) == data, "the Gluster file holds the last writes alone")
 
 
-def run_in_background(device: str) -> Any:
+def run_in_background(device: str) -> subprocess.Popen[bytes]:
     """A direct write of zeros that will be late."""
-    from ..shell import start
-
     return start("dd", "if=/dev/zero", f"of={device}", "bs=1M", "count=4", "oflag=direct", log="/run/dd.log")

@@ -7,32 +7,15 @@ from ..runner import scenario
 from ..shell import expect, run
 
 
-def create_serve_delete(first: int, count: int) -> None:
-    """count disks, each made, read through tcm_loop, and deleted."""
-    for number in range(first, first + count):
+def create_serve_delete(names: range) -> None:
+    """Disks, each made, read through tcm_loop, and deleted."""
+    for number in names:
         name = f"beside{number}"
         daemon.ask("disk.create", name=name, uri=daemon.uri_of(name), size="8M", front="lio")
         with lio.LoopDisk(lio.backstore(name)) as local:
             run("dd", f"if={local.device}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct", "status=none")
         daemon.ask("disk.delete", name=name)
-    expect(not list(lio.CORE.glob("user_*/beside*")), f"{count} of {count} disks were made, served and deleted")
-
-
-@scenario(limit=600)
-def beside_tcmu_runner_in_both_orders() -> None:
-    """20 disks with tcmu-runner started first, 20 with it started last, 10 after it has ended; its own disk works."""
-    lio.start()
-    daemon.uri("any")
-    with services.TcmuRunner():
-        theirs_works("theirs1")
-        with daemon.Daemon():
-            create_serve_delete(0, 20)
-            theirs_works("theirs2")
-    with daemon.Daemon():
-        with services.TcmuRunner():
-            create_serve_delete(20, 20)
-            theirs_works("theirs3")
-        create_serve_delete(40, 10)
+    expect(not list(lio.CORE.glob("user_*/beside*")), f"{len(names)} of {len(names)} were made, served and deleted")
 
 
 def theirs_works(name: str) -> None:
@@ -45,9 +28,41 @@ def theirs_works(name: str) -> None:
     lio.delete(backing)
 
 
-@scenario(limit=120)
+def in_both_orders(count: int) -> None:
+    """count disks with tcmu-runner started first, as many with it started last, as many after it has ended."""
+    lio.start()
+    daemon.uri("any")
+    served = daemon.Daemon()
+    served.stop()
+    with services.TcmuRunner():
+        theirs_works("theirs1")
+        with served:
+            served.start()
+            create_serve_delete(range(count))
+            theirs_works("theirs2")
+    with served:
+        create_serve_delete(range(count))
+        with services.TcmuRunner():
+            create_serve_delete(range(count))
+            theirs_works("theirs3")
+        create_serve_delete(range(count))
+
+
+@scenario(limit=60)
 def tcmu_runner_serves_its_own() -> None:
     """Debian's tcmu-runner works here, without us."""
     lio.start()
     with services.TcmuRunner():
         theirs_works("alone")
+
+
+@scenario(limit=300)
+def beside_tcmu_runner_in_both_orders() -> None:
+    """Ours are created, served and deleted whoever came first, and tcmu-runner's own disks work all the time."""
+    in_both_orders(3)
+
+
+@scenario(job="neighbours", limit=1500)
+def fifty_of_fifty_beside_tcmu_runner() -> None:
+    """The same 50 times in each order (with --full: each creation costs seconds in an emulated processor)."""
+    in_both_orders(50)

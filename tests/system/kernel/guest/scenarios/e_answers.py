@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from .. import daemon, lio, services
@@ -44,8 +45,6 @@ def answers(device: str) -> dict[str, str]:
 
 def run_into(output: object, *command: str) -> None:
     """A program whose standard output is binary."""
-    import subprocess
-
     process = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)  # type: ignore[call-overload]
     expect(process.returncode == 0, f"{' '.join(command)}: status {process.returncode} {process.stderr.decode()[:200]}")
 
@@ -86,11 +85,11 @@ def tools_are_told_the_same_on_both_fronts() -> None:
             generic = local.generic
             change(generic)
             through_kernel = answers(generic)
-        daemon.ours("disk", "move", "answers", "--to", "engine")
-        daemon.ours("target", "create", iqn)
-        daemon.ours("portal", "add", iqn, "127.0.0.1:3270")
-        daemon.ours("acl", "allow", iqn, "all")
-        daemon.ours("lun", "map", iqn, "answers", "--lun", "0")
+        daemon.ask("disk.move", name="answers", to="engine")
+        daemon.ask("target.create", target=iqn)
+        daemon.ask("portal.add", target=iqn, portal="127.0.0.1:3270")
+        daemon.ask("acl.allow", target=iqn, rule="all")
+        daemon.ask("lun.map", target=iqn, disk="answers", lun=0)
         with services.Session(iqn, "127.0.0.1:3270") as session:
             block = Path("/sys/block") / Path(session.disk()).name
             through_engine = answers("/dev/" + next((block / "device/scsi_generic").iterdir()).name)
@@ -98,5 +97,5 @@ def tools_are_told_the_same_on_both_fronts() -> None:
         for question in different:
             say(f"{question}\n  LIO:    {through_kernel[question]}\n  engine: {through_engine[question]}")
         expect(not different, f"all {len(through_kernel)} answers are the same on both fronts")
-        daemon.ours("target", "delete", iqn)
-        daemon.ours("disk", "delete", "answers")
+        daemon.ask("target.delete", target=iqn)
+        daemon.ask("disk.delete", name="answers")

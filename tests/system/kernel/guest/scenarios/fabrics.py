@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import daemon, lio, load, services
+from .. import daemon, lio, load, services, volume
 from ..runner import scenario
 from ..shell import expect, read, run, wait_for, write
 
 
 def gluster_holds(file: str, data: bytes) -> None:
     """What came in over the fabric is on the volume."""
-    expect(daemon.read_gluster_file(file, len(data)) == data, "the Gluster file holds what was written")
+    expect(volume.on_the_brick(file, len(data)) == data, "the Gluster file holds what was written")
 
 
 @scenario(job="iser", limit=400)

@@ -35,7 +35,7 @@ def reboot(served: daemon.Daemon) -> None:
     """What a reboot does: LIO is empty, the daemon starts first (its unit is ordered so), then targetctl restores."""
     served.stop()
     lio.clear()
-    served.start_again()
+    served.start()
     say(run("targetctl", "restore", "/run/saved.json", limit=120))
 
 

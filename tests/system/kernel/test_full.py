@@ -1,0 +1,24 @@
+"""With --full: LIO's other fabrics, a boot each because their modules share nothing, and the long runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = [pytest.mark.kernel, pytest.mark.full, pytest.mark.timeout(1800)]
+
+
+@pytest.mark.job("iser")
+def test_iser(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
+@pytest.mark.job("fcoe")
+def test_fcoe(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
+@pytest.mark.job("neighbours")
+def test_neighbours(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
