@@ -6,6 +6,7 @@ declarations (MaxRecvDataSegmentLength, TargetPortalGroupTag), so an unmentioned
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import Optional, Union
@@ -14,6 +15,8 @@ from tcmu_gluster.iscsi.settings import Settings
 from tcmu_gluster.iscsi.text import Pairs, TextError
 
 NOT_UNDERSTOOD, IRRELEVANT, REJECT = "NotUnderstood", "Irrelevant", "Reject"
+
+_NUMBER = re.compile(r"[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}", re.ASCII)
 
 LARGEST_DATA_SEGMENT = (1 << 24) - 1
 
@@ -223,11 +226,8 @@ class Negotiator:
 
 def _number(key: Key, value: str) -> int:
     """Decimal or 0x, inside the key's range."""
-    try:
-        number = int(value, 16) if value[:2] in ("0x", "0X") else int(value) if value.isdecimal() else -1
-    except ValueError:
-        number = -1
-    if len(value) > 20 or not key.lowest <= number <= key.highest:
+    number = int(value, 16 if value[1:2] in ("x", "X") else 10) if _NUMBER.fullmatch(value) else -1
+    if not key.lowest <= number <= key.highest:
         raise KeyMisused(f"{key.name}={value[:40]} is not a number from {key.lowest} to {key.highest}")
     return number
 
