@@ -86,7 +86,7 @@ class FaultyBackend(Wrapper):
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
         self._faults: list[tuple[str, Exception, bool]] = []
-        self._due: deque[Callable[[], None]] = deque()
+        self._due: deque[tuple[Done, Exception]] = deque()
 
     def fail(self, name: str, error: int | Exception, *, later: bool = False) -> None:
         """The next operation of that name fails: an errno or any exception; raised at once, or given to done later."""
@@ -99,14 +99,15 @@ class FaultyBackend(Wrapper):
                 self._faults.remove(fault)
                 if not fault[2]:
                     raise fault[1]
-                self._due.append(lambda: done(fault[1]))
+                self._due.append((done, fault[1]))
                 return PENDING
         return start(done)
 
     def run(self) -> None:
         """Deliver the failures that were to come later."""
         while self._due:
-            self._due.popleft()()
+            done, error = self._due.popleft()
+            done(error)
 
 
 class SlowBackend(Wrapper):

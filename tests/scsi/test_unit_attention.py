@@ -1,0 +1,100 @@
+"""Unit attentions: one queue a nexus, resets first."""
+
+from __future__ import annotations
+
+from tcmu_gluster.scsi.command import Nexus
+from tcmu_gluster.scsi.sense import Asc
+from tcmu_gluster.scsi.unit_attention import MAXIMUM_QUEUED, UnitAttentions
+
+A, B = Nexus("a"), Nexus("b")
+
+
+def attached() -> UnitAttentions:
+    attentions = UnitAttentions()
+    attentions.attach(A)
+    attentions.attach(B)
+    return attentions
+
+
+def test_each_nexus_hears_once() -> None:
+    attentions = attached()
+    attentions.establish_all(Asc.CAPACITY_DATA_CHANGED)
+    assert attentions.pending == 2
+    assert attentions.take(A) == Asc.CAPACITY_DATA_CHANGED
+    assert attentions.take(A) is None
+    assert attentions.pending == 1
+    assert attentions.take(B) == Asc.CAPACITY_DATA_CHANGED
+    assert attentions.pending == 0
+
+
+def test_the_one_who_did_it_does_not_hear() -> None:
+    attentions = attached()
+    attentions.establish_all(Asc.MODE_PARAMETERS_CHANGED, besides=A)
+    assert attentions.take(A) is None
+    assert attentions.take(B) == Asc.MODE_PARAMETERS_CHANGED
+
+
+def test_the_same_condition_twice_is_one() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.CAPACITY_DATA_CHANGED)
+    attentions.establish(A, Asc.CAPACITY_DATA_CHANGED)
+    attentions.take(A)
+    assert attentions.take(A) is None
+
+
+def test_a_reset_makes_the_rest_superfluous() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.CAPACITY_DATA_CHANGED)
+    attentions.establish(A, Asc.BUS_DEVICE_RESET)
+    assert attentions.take(A) == Asc.BUS_DEVICE_RESET
+    assert attentions.take(A) is None
+
+
+def test_a_lesser_reset_does_not_hide_power_on() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.POWER_ON_OCCURRED)
+    attentions.establish(A, Asc.NEXUS_LOSS)
+    assert attentions.take(A) == Asc.POWER_ON_OCCURRED
+    assert attentions.take(A) is None
+
+
+def test_what_happens_after_a_reset_is_heard_after_it() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.POWER_ON_OCCURRED)
+    attentions.establish(A, Asc.CAPACITY_DATA_CHANGED)
+    assert [attentions.take(A), attentions.take(A)] == [Asc.POWER_ON_OCCURRED, Asc.CAPACITY_DATA_CHANGED]
+
+
+def test_unknown_nexuses_hear_nothing_and_cost_nothing() -> None:
+    attentions = UnitAttentions()
+    attentions.establish(A, Asc.POWER_ON)
+    assert attentions.pending == 0
+    assert attentions.take(A) is None
+
+
+def test_detaching_forgets() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.POWER_ON)
+    attentions.detach(A)
+    assert attentions.pending == 0
+    attentions.detach(A)
+    assert attentions.nexuses() == (B,)
+
+
+def test_a_nexus_that_never_asks_does_not_make_us_grow() -> None:
+    attentions = attached()
+    lesser = [asc for asc in Asc if asc >> 8 not in (0x29,)]
+    for asc in lesser:
+        attentions.establish(A, asc)
+    heard = []
+    while (asc_heard := attentions.take(A)) is not None:
+        heard.append(asc_heard)
+    assert len(heard) == min(MAXIMUM_QUEUED, len(lesser))
+    assert heard[-1] == lesser[-1]
+
+
+def test_clearing_one_condition() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.REPORTED_LUNS_DATA_CHANGED)
+    attentions.clear(A, Asc.REPORTED_LUNS_DATA_CHANGED)
+    assert attentions.pending == 0
