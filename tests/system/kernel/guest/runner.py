@@ -126,6 +126,7 @@ def _in_child(entry: Scenario, log: Path, figures: Path) -> None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, errors="replace", closefd=False)
         value = entry.function()
         if value is not None:
             figures.write_text(json.dumps(value))
