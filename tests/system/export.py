@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -78,9 +79,10 @@ class Export:
         try:
             self.ready = json.loads(line)
         except ValueError:
-            log = self.log()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)  # it says why on its way out
             self.stop()
-            raise RuntimeError(f"{' '.join(self.arguments)}: did not get ready\n{log}") from None
+            raise RuntimeError(f"{' '.join(self.arguments)}: did not get ready\n{self.log()}") from None
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
