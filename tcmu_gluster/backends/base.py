@@ -62,6 +62,8 @@ class Capabilities:
     optimal_io_bytes: int = 1 << 20
     durable_without_flush: bool = False
     """True only where every acknowledged write already survives a power cut."""
+    copies_writes: bool = False
+    """True where write() has taken its own copy of the data when it returns: the caller's memory may go then."""
 
 
 class Backend(abc.ABC):

@@ -223,7 +223,7 @@ _TABLE = (
     )),
     Operation("session.list", "List the sessions.", (
         _maybe("target", Kind.TARGET, "only of this target"),
-    ), Shape.LIST, ("id", "target", "initiator", "address", "since")),
+    ), Shape.LIST, ("id", "target", "initiator", "address")),
     Operation("session.show", "Show all about one session.", (
         _word("id", Kind.NUMBER, "the session's id"),
     ), Shape.ITEM),

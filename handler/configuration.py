@@ -1,0 +1,288 @@
+"""The engine's configuration: rtslib's saveconfig schema as a dict, read and changed by names. No I/O.
+
+    storage_objects     {"name", "plugin": "user", "config": "gluster/...", "size", "wwn", ...}
+    targets             {"fabric": "iscsi", "wwn", "tpgs": [{"tag": 1, "luns", "node_acls", "portals", "attributes"}]}
+    tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]}}      ours: LIO has no rules for addresses
+
+Keys that nobody here knows stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind, parse_access_rule
+from tcmu_gluster.errors import OperationError
+
+OURS = "tcmu_gluster"
+VERSION = 1
+PLUGIN = "user"
+OPEN_ATTRIBUTES = {"generate_node_acls": 1, "demo_mode_write_protect": 0, "cache_dynamic_acls": 1}
+CLOSED_ATTRIBUTES = {"generate_node_acls": 0, "demo_mode_write_protect": 1}
+LARGEST_LUN = 255
+Object = dict[str, Any]
+
+
+class Configuration:
+    """One whole configuration. Change a copy(), apply it, save it: then it is the configuration."""
+
+    def __init__(self, root: Optional[Object] = None) -> None:
+        self.root = root if root is not None else {}
+        for key in ("storage_objects", "targets"):
+            if not isinstance(self.root.setdefault(key, []), list):
+                raise OperationError(f"the saved configuration is not in LIO's form: {key} is no list")
+        ours = self.root.setdefault(OURS, {})
+        if not isinstance(ours, dict):
+            raise OperationError(f"the saved configuration is not in our form: {OURS} is no object")
+        ours.setdefault("version", VERSION)
+        ours.setdefault("networks", {})
+
+    def copy(self) -> Configuration:
+        """A configuration of its own, equal to this one."""
+        return Configuration(copy.deepcopy(self.root))
+
+    # -- disks --------------------------------------------------------------------------------------------------------
+
+    def disks(self) -> Iterator[Object]:
+        """Storage objects that are ours to serve."""
+        for disk in self.root["storage_objects"]:
+            if isinstance(disk, dict) and disk.get("plugin") == PLUGIN and isinstance(disk.get("name"), str):
+                yield disk
+
+    def find_disk(self, name: str) -> Optional[Object]:
+        """The storage object of a disk, or None."""
+        return next((disk for disk in self.disks() if disk["name"] == name), None)
+
+    def disk(self, name: str) -> Object:
+        """The storage object of a disk. Raises OperationError."""
+        disk = self.find_disk(name)
+        if disk is None:
+            raise OperationError(
+                f"there is no disk {name!r} on the engine; `tcmu-gluster disk list` shows what there is"
+            )
+        return disk
+
+    def add_disk(self, name: str, config: str, size_bytes: int, serial: str) -> Object:
+        """A new storage object in rtslib's words. control keeps tcmu-runner from vetoing it on a LIO host."""
+        disk = {
+            "name": name,
+            "plugin": PLUGIN,
+            "config": config,
+            "size": size_bytes,
+            "wwn": serial,
+            "hw_max_sectors": 128,
+            "control": "nl_reply_supported=-1",
+            "attributes": {},
+            "alua_tpgs": [],
+        }
+        self.root["storage_objects"].append(disk)
+        return disk
+
+    def remove_disk(self, name: str) -> None:
+        """Forget a disk. Raises OperationError while a target shows it."""
+        disk = self.disk(name)
+        users = [target["wwn"] for target in self.targets() for _ in self.luns_of_disk(target, name)]
+        if users:
+            raise OperationError(
+                f"disk {name} is a LUN of {users[0]}; take it away first: tcmu-gluster lun unmap {users[0]} LUN"
+            )
+        self.root["storage_objects"].remove(disk)
+
+    # -- targets ------------------------------------------------------------------------------------------------------
+
+    def targets(self) -> Iterator[Object]:
+        """The iSCSI targets."""
+        for target in self.root["targets"]:
+            if isinstance(target, dict) and target.get("fabric") == "iscsi" and isinstance(target.get("wwn"), str):
+                yield target
+
+    def find_target(self, iqn: str) -> Optional[Object]:
+        """The target of that name, or None."""
+        return next((target for target in self.targets() if target["wwn"] == iqn), None)
+
+    def target(self, iqn: str) -> Object:
+        """The target of that name. Raises OperationError."""
+        target = self.find_target(iqn)
+        if target is None:
+            raise OperationError(f"there is no target {iqn}; `tcmu-gluster target list` shows what there is")
+        return target
+
+    def add_target(self, iqn: str, portals: tuple[Portal, ...]) -> Object:
+        """A target with one portal group that nobody may log in to yet."""
+        target: Object = {"fabric": "iscsi", "wwn": iqn, "tpgs": [{
+            "tag": 1, "enable": True, "attributes": {**CLOSED_ATTRIBUTES, "authentication": 0}, "parameters": {},
+            "luns": [], "node_acls": [], "portals": [],
+        }]}  # fmt: skip
+        self.root["targets"].append(target)
+        for portal in portals:
+            self.add_portal(iqn, portal)
+        return target
+
+    def remove_target(self, iqn: str) -> None:
+        """Forget a target with all that is below it. Raises OperationError."""
+        self.root["targets"].remove(self.target(iqn))
+        self.root[OURS]["networks"].pop(iqn, None)
+
+    def group(self, iqn: str) -> Object:
+        """The target's (first) portal group: the engine has one a target. Raises OperationError."""
+        groups = self.target(iqn).get("tpgs")
+        if not isinstance(groups, list) or not groups or not isinstance(groups[0], dict):
+            raise OperationError(f"target {iqn} has no portal group in the saved configuration")
+        group: Object = groups[0]
+        for key in ("luns", "node_acls", "portals"):
+            group.setdefault(key, [])
+        group.setdefault("attributes", {})
+        return group
+
+    # -- portals ------------------------------------------------------------------------------------------------------
+
+    def portals(self, iqn: str) -> list[Portal]:
+        """Where the target listens."""
+        return [
+            Portal(str(entry["ip_address"]).strip("[]"), int(entry["port"])) for entry in self.group(iqn)["portals"]
+        ]
+
+    def add_portal(self, iqn: str, portal: Portal) -> bool:
+        """False if it listens there already."""
+        if portal in self.portals(iqn):
+            return False
+        entry = {"ip_address": portal.address, "port": portal.port, "iser": False, "offload": False}
+        if ":" in portal.address:
+            entry["ip_address"] = f"[{portal.address}]"  # as rtslib writes IPv6
+        self.group(iqn)["portals"].append(entry)
+        return True
+
+    def remove_portal(self, iqn: str, portal: Portal) -> bool:
+        """False if it doesn't listen there."""
+        at = self.portals(iqn)
+        if portal not in at:
+            return False
+        del self.group(iqn)["portals"][at.index(portal)]
+        return True
+
+    # -- LUNs ---------------------------------------------------------------------------------------------------------
+
+    def luns(self, iqn: str) -> dict[int, str]:
+        """LUN -> disk name."""
+        return {int(lun["index"]): _disk_of(lun) for lun in self.group(iqn)["luns"]}
+
+    def luns_of_disk(self, target: Object, name: str) -> Iterator[Object]:
+        """The LUNs of a target that show a disk."""
+        for group in target.get("tpgs", ()):
+            for lun in group.get("luns", ()):
+                if _disk_of(lun) == name:
+                    yield lun
+
+    def map_lun(self, iqn: str, disk: str, lun: Optional[int], initiator: Optional[str]) -> tuple[int, bool]:
+        """Show a disk. (LUN, False) if it was shown so already. Raises OperationError."""
+        self.disk(disk)
+        group, luns = self.group(iqn), self.luns(iqn)
+        present = next((number for number, name in luns.items() if name == disk), None)
+        if lun is None:
+            lun = present if present is not None else next(n for n in range(LARGEST_LUN + 2) if n not in luns)
+        if lun > LARGEST_LUN:
+            raise OperationError(f"LUN {lun} is too large; a target of the engine has LUNs 0 to {LARGEST_LUN}")
+        if luns.get(lun, disk) != disk:
+            raise OperationError(f"LUN {lun} of {iqn} is disk {luns[lun]}; choose another LUN, or unmap that one first")
+        changed = lun not in luns
+        if changed:
+            group["luns"].append({"index": lun, "storage_object": f"/backstores/{PLUGIN}/{disk}", "alias": disk,
+                                  "alua_tg_pt_gp_name": "default_tg_pt_gp"})  # fmt: skip
+        acls = [self._acl(iqn, initiator)] if initiator else group["node_acls"] if changed else []
+        for acl in acls:
+            mapped = acl.setdefault("mapped_luns", [])
+            if not any(entry.get("tpg_lun") == lun for entry in mapped):
+                mapped.append({"index": lun, "tpg_lun": lun, "write_protect": False, "alias": disk})
+                changed = True
+        return lun, changed
+
+    def unmap_lun(self, iqn: str, lun: int, initiator: Optional[str]) -> Optional[str]:
+        """Take a LUN away, from one initiator or from all; the disk it showed, or None if there is no such LUN."""
+        group = self.group(iqn)
+        entry = next((entry for entry in group["luns"] if int(entry["index"]) == lun), None)
+        if entry is None:
+            return None
+        for acl in [self._acl(iqn, initiator)] if initiator else group["node_acls"]:
+            acl["mapped_luns"] = [m for m in acl.get("mapped_luns", ()) if m.get("tpg_lun") != lun]
+        if not initiator:
+            group["luns"].remove(entry)
+        return _disk_of(entry)
+
+    def visible_luns(self, iqn: str, initiator: str) -> dict[int, tuple[str, bool]]:
+        """What one initiator sees: LUN -> (disk name, write protected). Its own ACL wins over rules for everybody."""
+        luns, group = self.luns(iqn), self.group(iqn)
+        acl = next((acl for acl in group["node_acls"] if acl.get("node_wwn") == initiator), None)
+        if acl is None:
+            protect = bool(group["attributes"].get("demo_mode_write_protect", 1)) and not self.root[OURS][
+                "networks"
+            ].get(iqn)
+            return {lun: (name, protect) for lun, name in luns.items()}
+        return {
+            int(mapped["index"]): (luns[int(mapped["tpg_lun"])], bool(mapped.get("write_protect")))
+            for mapped in acl.get("mapped_luns", ())
+            if int(mapped["tpg_lun"]) in luns
+        }
+
+    # -- who may log in -----------------------------------------------------------------------------------------------
+
+    def rules(self, iqn: str) -> list[AccessRule]:
+        """Who may log in to a target."""
+        group = self.group(iqn)
+        rules = [
+            AccessRule(RuleKind.INITIATOR, str(acl["node_wwn"])) for acl in group["node_acls"] if "node_wwn" in acl
+        ]
+        rules += map(parse_access_rule, self.root[OURS]["networks"].get(iqn, ()))
+        if group["attributes"].get("generate_node_acls"):
+            rules.append(AccessRule(RuleKind.ALL))
+        return rules
+
+    def allow(self, iqn: str, rule: AccessRule) -> bool:
+        """False if the rule was there already."""
+        if rule in self.rules(iqn):
+            return False
+        group = self.group(iqn)
+        if rule.kind is RuleKind.ALL:
+            group["attributes"].update(OPEN_ATTRIBUTES)
+        elif rule.kind is RuleKind.NETWORK:
+            self.root[OURS]["networks"].setdefault(iqn, []).append(str(rule))
+        else:
+            mapped = [
+                {"index": lun, "tpg_lun": lun, "write_protect": False, "alias": name}
+                for lun, name in self.luns(iqn).items()
+            ]
+            group["node_acls"].append({"node_wwn": rule.initiator_name, "mapped_luns": mapped, "attributes": {}})
+        return True
+
+    def deny(self, iqn: str, rule: AccessRule) -> bool:
+        """False if there was no such rule."""
+        if rule not in self.rules(iqn):
+            return False
+        group = self.group(iqn)
+        if rule.kind is RuleKind.ALL:
+            group["attributes"].update(CLOSED_ATTRIBUTES)
+        elif rule.kind is RuleKind.NETWORK:
+            networks = self.root[OURS]["networks"]
+            networks[iqn] = [text for text in networks[iqn] if parse_access_rule(text) != rule]
+        else:
+            group["node_acls"] = [acl for acl in group["node_acls"] if acl.get("node_wwn") != rule.initiator_name]
+        return True
+
+    def _acl(self, iqn: str, initiator: str) -> Object:
+        for acl in self.group(iqn)["node_acls"]:
+            if acl.get("node_wwn") == initiator:
+                found: Object = acl
+                return found
+        raise OperationError(
+            f"{initiator} has no rule of its own at {iqn}; first: tcmu-gluster acl allow {iqn} {initiator}"
+        )
+
+    def credentials(self, iqn: str, initiator: Optional[str]) -> Object:
+        """Where CHAP keys stand in rtslib's schema: at the initiator's ACL, or at the portal group for all."""
+        return self._acl(iqn, initiator) if initiator else self.group(iqn)
+
+
+def _disk_of(lun: Object) -> str:
+    """vm1 of /backstores/user/vm1."""
+    return str(lun.get("storage_object", "")).rsplit("/", 1)[-1]

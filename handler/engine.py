@@ -1,0 +1,317 @@
+"""The engine front at run time: disks that are open (or wait for their volume) and targets that show them.
+
+apply(configuration) makes the run time what the configuration says, by the difference; whoever wants to change
+something changes a copy of the configuration, applies it, saves it, or applies the old one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from tcmu_gluster.backends.base import Backend
+from tcmu_gluster.config.addresses import Portal, RuleKind
+from tcmu_gluster.config.cfgstring import StateId, parse_cfgstring
+from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.scsi.command import Nexus
+from tcmu_gluster.scsi.limits import UnitOptions
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.target import Target
+
+from .configuration import Configuration, Object
+from .iscsi_front import IscsiFront
+from .targets import EngineTarget, TargetDirectory
+from .world import World, flush, make_unit, reason_of
+
+log = logging.getLogger(__name__)
+
+MOST_DENIALS = 100
+CLOSE_SECONDS = 30.0
+"""How long a backend may still hold commands of a disk that is taken away."""
+
+
+class EngineDisk:
+    """A disk of the engine: open, or waiting with a reason."""
+
+    def __init__(self, name: str, backing: Backing, serial: str, size_bytes: int, read_only: bool) -> None:
+        self.name, self.backing, self.serial, self.read_only = name, backing, serial, read_only
+        self.size_bytes = size_bytes
+        self.reason = "it was not opened yet"
+        self.backend: Optional[Backend] = None
+        self.unit: Optional[LogicalUnit] = None
+
+    @property
+    def state(self) -> str:
+        """What `disk list` shows."""
+        return "online" if self.unit is not None else f"waiting: {self.reason}"
+
+    def take(self, backend: Backend) -> None:
+        """It is open now."""
+        self.backend, self.reason = backend, ""
+        self.unit = make_unit(self.name, backend, self.serial, UnitOptions(write_protected=self.read_only))
+        self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
+
+
+@dataclass(frozen=True)
+class Denial:
+    """An initiator that was turned away. when: seconds since 1970."""
+
+    when: float
+    target: str
+    initiator: str
+    address: str
+    reason: str
+
+
+class GuardedTarget(EngineTarget):
+    """Remembers whom it turned away."""
+
+    def __init__(self, name: str, target: Target, denials: deque[Denial]) -> None:
+        super().__init__(name, target)
+        self._denials = denials
+
+    def allows(self, initiator_name: str, peer_address: str) -> bool:
+        """Whether a rule admits this initiator from this address."""
+        if super().allows(initiator_name, peer_address):
+            return True
+        last = self._denials[0] if self._denials else None
+        if last is None or (last.target, last.initiator, last.address) != (self.name, initiator_name, peer_address):
+            rules = ", ".join(map(str, self.rules)) or "nobody"
+            reason = f"{self.name} admits {rules}; to let it in: tcmu-gluster acl allow {self.name} {initiator_name}"
+            self._denials.appendleft(Denial(time.time(), self.name, initiator_name, peer_address, reason))
+        return False
+
+
+class ShownTarget(Target):
+    """A target whose initiators may have a LUN map of their own."""
+
+    def __init__(self, iqn: str, engine: Engine) -> None:
+        super().__init__(iqn)
+        self._engine = engine
+
+    def attach(self, nexus: Nexus, *args: Any, **options: Any) -> None:
+        """The nexus sees what the configuration says for its initiator."""
+        view, protected = self._engine.view_of(self.name, nexus.initiator_name)
+        super().attach(nexus, view, write_protected=protected)
+
+
+class Engine:
+    """All targets and disks of the engine."""
+
+    def __init__(self, world: World, front: IscsiFront, directory: TargetDirectory) -> None:
+        self._world, self.front, self.directory = world, front, directory
+        self.disks: dict[str, EngineDisk] = {}
+        self.configuration = Configuration()
+        self._listening: dict[Portal, Portal] = {}  # as configured -> as it really is (port 0)
+        self._denials: deque[Denial] = deque(maxlen=MOST_DENIALS)
+        self.troubles: dict[Portal, str] = {}
+        """Portals that could not be opened, and why: tried again."""
+
+    # -- applying -----------------------------------------------------------------------------------------------------
+
+    async def apply(self, wanted: Configuration, *, strict: bool = True) -> None:
+        """Make it so. strict: raise ConfigError for a portal that can't be opened; else note it and go on."""
+        await self._drop_disks(wanted)
+        fresh = self._new_disks(wanted)
+        await asyncio.gather(*(self._open(disk) for disk in fresh))
+        self.configuration = wanted
+        names = {target["wwn"] for target in wanted.targets()}
+        for iqn in [iqn for iqn in self.directory.targets if iqn not in names]:
+            self._end_sessions(iqn, "the target was deleted")
+            self.directory.remove(iqn)
+        self._listen(wanted, strict)
+        for iqn in names:
+            self._show(iqn)
+
+    def _new_disks(self, wanted: Configuration) -> list[EngineDisk]:
+        fresh = []
+        for entry in wanted.disks():
+            disk = self.disks.get(entry["name"])
+            if disk is None:
+                try:
+                    disk = self._disk_of(entry)
+                except ConfigError as error:  # one broken disk never blocks the others
+                    log.error("disk %s: %s", entry["name"], error)
+                    disk = EngineDisk(
+                        entry["name"], Backing("memory", name="unknown"), str(entry.get("wwn", "")), 0, False
+                    )
+                    disk.reason = str(error)
+                    self.disks[disk.name] = disk
+                    continue
+                self.disks[disk.name] = disk
+            if disk.unit is None:
+                fresh.append(disk)
+        return fresh
+
+    def _disk_of(self, entry: Object) -> EngineDisk:
+        serial = str(entry.get("wwn") or "")
+        record = self._world.disk_files.read(serial) if serial else {}
+        named = parse_cfgstring(str(entry.get("config", "")))
+        if "uri" in record:
+            backing = parse_backing(str(record["uri"]))
+        elif isinstance(named, StateId):
+            raise ConfigError(f"no disk file of ours has the serial {serial!r}, so its URI isn't known")
+        else:
+            backing = named
+        return EngineDisk(entry["name"], backing, serial, int(entry.get("size") or 0), bool(record.get("read_only")))
+
+    async def _drop_disks(self, wanted: Configuration) -> None:
+        for name, disk in list(self.disks.items()):
+            entry = wanted.find_disk(name)
+            if entry is None or (disk.serial and str(entry.get("wwn") or disk.serial) != disk.serial):
+                await self.close_disk(name)
+
+    async def _open(self, disk: EngineDisk) -> None:
+        create = disk.size_bytes if disk.backing.scheme == "memory" else None
+        try:
+            backend = await self._world.open_backing(
+                disk.backing, create_size_bytes=create or None, read_only=disk.read_only
+            )
+        except (OSError, TcmuGlusterError) as error:
+            disk.reason = reason_of(error)
+            log.warning("disk %s waits: %s", disk.name, disk.reason)
+            return
+        if self.disks.get(disk.name) is disk and disk.unit is None:
+            disk.take(backend)
+        else:
+            await self._world.in_thread(backend.close)
+
+    def adopt(self, disk: EngineDisk) -> None:
+        """A disk that an operation has opened already; the next apply() finds it."""
+        self.disks[disk.name] = disk
+
+    async def close_disk(self, name: str) -> None:
+        """Take a disk out of every target and close it when nothing of it runs any more."""
+        disk = self.disks.pop(name)
+        unit, backend = disk.unit, disk.backend
+        if unit is not None:
+            for target in self.directory.targets.values():
+                for lun in [lun for lun, shown in target.target.luns.items() if shown is unit]:
+                    target.target.unmap(lun)
+            deadline = self._world.loop.time() + CLOSE_SECONDS
+            while unit.tasks.running and self._world.loop.time() < deadline:
+                await asyncio.sleep(0.01)
+            if unit.tasks.running:
+                log.error(
+                    "disk %s: storage still holds %d commands; its file stays open", name, len(unit.tasks.running)
+                )
+                return
+        if backend is not None:
+            await self._world.in_thread(backend.close)
+
+    # -- targets ------------------------------------------------------------------------------------------------------
+
+    def _show(self, iqn: str) -> None:
+        """One target: its rules, LUNs and portals as configured; sessions that may not stay are ended."""
+        wanted = self.configuration
+        shown = self.directory.targets.get(iqn)
+        if shown is None:
+            shown = GuardedTarget(iqn, ShownTarget(iqn, self), self._denials)
+            self.directory.add(shown)
+        shown.rules = wanted.rules(iqn)
+        shown.listening = [self._listening[portal] for portal in wanted.portals(iqn) if portal in self._listening]
+        luns = self._units(wanted.luns(iqn))
+        target = shown.target
+        changed = luns != target.luns
+        for lun in [lun for lun, unit in target.luns.items() if luns.get(lun) is not unit]:
+            target.unmap(lun)
+        for lun, unit in luns.items():
+            if lun not in target.luns:
+                target.map(lun, unit)
+        for session in self._sessions(iqn):
+            if not any(rule.matches(session.initiator_name, peer_of(session)) for rule in shown.rules):
+                self.front.end_session(session, "it may not log in any more")
+            elif changed and self.view_of(iqn, session.initiator_name)[0] is not None:
+                self.front.end_session(session, "its LUNs changed; it may log in again")
+
+    def _units(self, luns: dict[int, str]) -> dict[int, LogicalUnit]:
+        units = {}
+        for lun, name in luns.items():
+            disk = self.disks.get(name)
+            if disk is not None and disk.unit is not None:
+                units[lun] = disk.unit
+        return units
+
+    def view_of(self, iqn: str, initiator: str) -> tuple[Optional[dict[int, LogicalUnit]], list[int]]:
+        """(LUN map of that initiator or None for the target's own, write-protected LUNs)."""
+        if self.configuration.find_target(iqn) is None:
+            return None, []
+        visible = self.configuration.visible_luns(iqn, initiator)
+        protected = [lun for lun, (_, protect) in visible.items() if protect]
+        names = {lun: name for lun, (name, _) in visible.items()}
+        return (None if names == self.configuration.luns(iqn) else self._units(names)), protected
+
+    def _listen(self, wanted: Configuration, strict: bool) -> None:
+        portals = {portal for target in wanted.targets() for portal in wanted.portals(target["wwn"])}
+        opened: list[Portal] = []
+        try:
+            for portal in portals - set(self._listening):
+                try:
+                    self._listening[portal] = self.front.listen(portal)
+                    opened.append(portal)
+                    self.troubles.pop(portal, None)
+                except ConfigError as error:
+                    if strict and portal not in self.troubles:
+                        raise
+                    self.troubles[portal] = str(error)
+                    log.error("%s", error)
+        except ConfigError:
+            for portal in opened:
+                self.front.stop_listening(self._listening.pop(portal))
+            raise
+        for portal in set(self._listening) - portals:
+            self.front.stop_listening(self._listening.pop(portal))
+        self.troubles = {portal: why for portal, why in self.troubles.items() if portal in portals}
+
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    def sessions(self) -> Iterable[Any]:
+        """Sessions that have a target."""
+        return self.front.sessions()
+
+    def _sessions(self, iqn: str) -> list[Any]:
+        return [session for session in self.front.sessions() if session.target_name == iqn]
+
+    def _end_sessions(self, iqn: str, why: str) -> None:
+        for session in self._sessions(iqn):
+            self.front.end_session(session, why)
+
+    # -- time and end -------------------------------------------------------------------------------------------------
+
+    async def retry(self) -> None:
+        """Try again what waits: volumes and portals."""
+        waiting = [disk for disk in self.disks.values() if disk.unit is None and disk.backing.name != "unknown"]
+        if waiting or self.troubles:
+            await self.apply(self.configuration, strict=False)
+
+    async def stop(self, seconds: float) -> None:
+        """Refuse, ask to log out, close; everything acknowledged reaches stable storage."""
+        await self.front.stop(seconds)
+        for disk in list(self.disks.values()):
+            if disk.backend is not None and not disk.backend.read_only:
+                try:
+                    await asyncio.wait_for(flush(self._world, disk.backend), seconds)
+                except (OSError, asyncio.TimeoutError) as error:
+                    log.error("disk %s: the last flush failed (%s): acknowledged writes may be lost", disk.name, error)
+        for name in list(self.disks):
+            await self.close_disk(name)
+
+    def denials(self) -> Iterable[Denial]:
+        """Whom targets turned away lately, newest first."""
+        return tuple(self._denials)
+
+    def warnings(self, iqn: str) -> list[str]:
+        """What an administrator should know about who may log in."""
+        kinds = {rule.kind for rule in self.configuration.rules(iqn)}
+        return [f"every initiator that reaches {iqn} may read and write its disks"] if RuleKind.ALL in kinds else []
+
+
+def peer_of(session: Any) -> str:
+    """The address that the session's initiator comes from."""
+    return next((str(connection.peer_address) for connection in session.connections.values()), "")

@@ -1,0 +1,222 @@
+"""The only code that writes LIO's configuration: a short-lived process, `python -m handler.lio_admin`.
+
+It reads one JSON object from standard input and answers with one on standard output:
+
+    {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache"}
+    {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}
+    -> {"changed": bool, ...}    or    {"error": "one sentence"}
+
+The daemon never does this itself: a thread that waits in configfs can't even be killed, and it may wait for the
+daemon's own answer. Everything is all or nothing: what was half made is taken away again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Optional, Protocol
+
+from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+
+CONTROL = "nl_reply_supported=-1"
+"""Nobody waits for an answer about our devices: tcmu-runner, where it runs too, would veto them (tcmu_gluster/tcmu)."""
+
+
+class Lio(Protocol):
+    """LIO as this module needs it: rtslib, or a double."""
+
+    def find(self, name: str) -> Optional[Any]:
+        """The user backstore of that name (config, size, wwn, exported, set_attribute, delete), or None."""
+
+    def create(self, name: str, config: str, size_bytes: int, serial: str, control: str) -> Any:
+        """Make one; nothing is left of it if this raises."""
+
+    def all(self) -> Iterator[Any]:
+        """Every user backstore."""
+
+    def make_reservation_directory(self) -> None:
+        """<dbroot>/pr, without which the kernel fails every PERSISTENT RESERVE OUT; Debian's packages forget it."""
+
+
+class RtslibLio:
+    """The real one."""
+
+    def __init__(self) -> None:
+        import rtslib_fb
+
+        self._rtslib: Any = rtslib_fb
+        # rtslib wants its database directory before it is asked anything
+        with contextlib.suppress(OSError):
+            os.makedirs("/etc/target", exist_ok=True)
+        self._root = rtslib_fb.RTSRoot()
+
+    def find(self, name: str) -> Optional[Any]:
+        try:
+            return RtslibObject(self._rtslib.UserBackedStorageObject(name))
+        except self._rtslib.RTSLibNotInCFSError:
+            return None
+
+    def create(self, name: str, config: str, size_bytes: int, serial: str, control: str) -> Any:
+        made = self._rtslib.UserBackedStorageObject(name, config=config, size=size_bytes, wwn=serial, control=control)
+        return RtslibObject(made)
+
+    def all(self) -> Iterator[Any]:
+        for storage_object in self._root.storage_objects:
+            if storage_object.plugin == "user":
+                yield RtslibObject(storage_object)
+
+    def make_reservation_directory(self) -> None:
+        os.makedirs(Path(self._root.dbroot) / "pr", exist_ok=True)
+
+
+class RtslibObject:
+    """A user backstore of rtslib."""
+
+    def __init__(self, storage_object: Any) -> None:
+        self._object = storage_object
+        self.name: str = storage_object.name
+        self.hba = int(Path(storage_object.path).parent.name.rsplit("_", 1)[1])
+        self.path = Path(storage_object.path)
+
+    @property
+    def config(self) -> str:
+        return self._object.config or ""
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self._object.size)
+
+    @property
+    def serial(self) -> str:
+        return str(self._object.wwn) if self._object.is_configured() else ""
+
+    @property
+    def exported(self) -> bool:
+        return str(self._object.status) == "activated"
+
+    def set_attribute(self, name: str, value: str) -> None:
+        """Raises OSError; ENOENT where this kernel has no such attribute."""
+        descriptor = os.open(self.path / "attrib" / name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+
+    def delete(self) -> None:
+        self._object.delete()
+
+
+# -- what can be asked ------------------------------------------------------------------------------------------------
+
+
+def create(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a TCMU device. changed is False if it is there with the same config and size."""
+    name, config, size_bytes = str(request["name"]), str(request["config"]), int(request["size_bytes"])
+    present = lio.find(name)
+    if present is not None:
+        if (present.config, present.size_bytes) == (config, size_bytes):
+            return {"changed": False, "hba": present.hba, "serial": present.serial}
+        raise ConfigError(
+            f"LIO already has a user backstore {name!r} ({present.config}, {present.size_bytes} bytes); "
+            "choose another name or delete that one first"
+        )
+    lio.make_reservation_directory()
+    control = CONTROL
+    if request.get("block_bytes"):
+        control += f",hw_block_size={int(request['block_bytes'])}"
+    made = lio.create(name, config, size_bytes, str(request["serial"]), control)
+    try:
+        _set_optional(made, "cmd_time_out", str(int(request.get("cmd_time_out_seconds", 25))))
+        _set_optional(made, "tmr_notification", "1")
+        if request.get("write_cache") is False:
+            made.set_attribute("emulate_write_cache", "0")
+    except BaseException:
+        made.delete()
+        raise
+    return {"changed": True, "hba": made.hba, "serial": made.serial}
+
+
+def _set_optional(made: Any, attribute: str, value: str) -> None:
+    try:
+        made.set_attribute(attribute, value)
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # older kernels don't have them all
+            raise
+
+
+def resize(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell LIO another size. The kernel asks the daemon with a RECONFIG event, which has to be listening."""
+    present = _present(lio, str(request["name"]))
+    size_bytes = int(request["size_bytes"])
+    if present.size_bytes == size_bytes:
+        return {"changed": False}
+    present.set_attribute("dev_size", str(size_bytes))
+    return {"changed": True}
+
+
+def delete(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a device away. Refused while a target shows it."""
+    present = lio.find(str(request["name"]))
+    if present is None:
+        return {"changed": False}
+    if present.exported:
+        raise ConfigError(f"a target of LIO still shows {present.name!r}; delete its LUNs first (targetcli ls)")
+    present.delete()
+    return {"changed": True}
+
+
+def list_(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Every user backstore of ours and others."""
+    return {
+        "changed": False,
+        "items": [
+            {"name": one.name, "hba": one.hba, "config": one.config, "size_bytes": one.size_bytes, "serial": one.serial}
+            for one in lio.all()
+        ],
+    }
+
+
+def _present(lio: Lio, name: str) -> Any:
+    present = lio.find(name)
+    if present is None:
+        raise ConfigError(f"LIO has no user backstore {name!r}")
+    return present
+
+
+VERBS = {"create": create, "resize": resize, "delete": delete, "list": list_}
+
+
+def answer(request: Any, lio: Optional[Lio] = None) -> dict[str, Any]:
+    """What one request gets: its result, or {"error"}. lio: a double; None stands for the real one."""
+    try:
+        if not isinstance(request, dict) or request.get("do") not in VERBS:
+            raise ConfigError("the request is not understood")
+        return VERBS[request["do"]](RtslibLio() if lio is None else lio, request)
+    except TcmuGlusterError as error:
+        return {"error": str(error)}
+    except OSError as error:
+        return {"error": f"LIO refused: {error.strerror or error}", "errno": error.errno}
+    except ImportError as error:
+        return {"error": f"the LIO front needs rtslib-fb, which is not installed ({error})"}
+    except Exception as error:  # rtslib raises its own root for everything, with sentences of its own
+        return {"error": f"LIO refused: {error}"}
+
+
+def main() -> int:
+    """One request from standard input."""
+    try:
+        request = json.load(sys.stdin)
+    except ValueError:
+        request = None
+    result = answer(request)
+    json.dump(result, sys.stdout)
+    return 1 if "error" in result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+"""disk create, list, show, resize, delete, move: on both fronts."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from tcmu_gluster.config.cfgstring import to_cfgstring
+from tcmu_gluster.config.sizes import format_size, parse_size
+from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.errors import OperationError, TcmuGlusterError
+from tcmu_gluster.scsi.identity import identity_from, naa_of
+from tcmu_gluster.tcmu.device_life import DeviceState
+
+from .. import backing_files
+from ..device import Device
+from ..engine import EngineDisk
+from ..lio import ask_lio
+from ..state import state_id_of
+from ..world import reason_of
+from .context import Context, Report, now
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 60.0
+"""How long a device that LIO has made may take until it serves."""
+BLOCK_BYTES = 512
+
+
+async def create(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Make the file if need be, find out who the data is, and let a front serve it; or leave nothing behind."""
+    name, backing = args["name"], parse_backing(args["uri"])
+    front = args["front"] or "engine"
+    present = _describe(context, name)
+    if present is not None:
+        return _already(present, backing, front, args["size"])
+    if front == "lio" and not context.lio:
+        raise OperationError("this host has no LIO (or it is turned off in the settings); use --front engine")
+    size_bytes, made_file = await _make_file(context, backing, args, report)
+    try:
+        backend = await context.world.open_backing(backing, create_size_bytes=size_bytes, read_only=args["read_only"])
+        serial = identity_from(backend.identity).serial
+        record = {"name": name, "uri": str(backing), "front": front, "read_only": args["read_only"],
+                  "prealloc": args["prealloc"] or "off"}  # fmt: skip
+        size_bytes = backend.size_bytes
+        disk = EngineDisk(name, backing, serial, size_bytes, args["read_only"])
+        if front == "lio":
+            await context.world.in_thread(backend.close)
+        else:
+            disk.take(backend)
+        _refuse_twin(context, name, serial)
+        context.world.disk_files.write(serial, record)
+        try:
+            await (_create_on_lio(context, disk) if front == "lio" else _create_on_engine(context, disk))
+        except BaseException:
+            context.world.disk_files.delete(serial)
+            raise
+    except BaseException:
+        if made_file:
+            await _remove_quietly(context, backing)
+        raise
+    made = _describe(context, name) or {}
+    return now(f"disk {name}: {format_size(size_bytes)} on {backing}, served by {_FRONTS[front]}", disk=made)
+
+
+async def _make_file(
+    context: Context, backing: Backing, args: dict[str, Any], report: Report
+) -> tuple[Optional[int], bool]:
+    """(size to create with, whether the file is new). An existing file keeps its size."""
+    wanted = args["size"]
+    if backing.scheme == "memory":
+        wanted = wanted or (parse_size(backing.options["size"]) if "size" in backing.options else None)
+        if not wanted:
+            raise OperationError(f"how large? Add --size, or write {backing}?size=64M")
+    else:
+        present = await context.world.in_thread(backing_files.size_of, backing)
+        if present is not None:
+            if wanted not in (None, present):
+                raise OperationError(
+                    f"{backing} is there already and has {format_size(present)} ({present} bytes), not "
+                    f"{format_size(wanted)}; leave --size out to use it as it is"
+                )
+            return None, False
+        if wanted is None:
+            raise OperationError(f"{backing} does not exist; add --size to make it, as in --size 20G")
+    if wanted <= 0 or wanted % BLOCK_BYTES:
+        raise OperationError(f"a disk has a whole number of blocks of {BLOCK_BYTES} bytes; {wanted} bytes are not")
+    if args["read_only"] and backing.scheme != "memory":
+        raise OperationError(f"{backing} does not exist, and a new file that is read-only would be of no use")
+    if args["prealloc"] == "full" and backing.scheme != "memory":
+        await _allocate(context, backing, wanted, report)
+    return wanted, backing.scheme != "memory"
+
+
+async def _allocate(context: Context, backing: Backing, size_bytes: int, report: Report) -> None:
+    backend = await context.world.open_backing(backing, create_size_bytes=size_bytes)
+    await context.world.in_thread(backend.close)
+
+    def tell(done_bytes: int, total_bytes: int) -> None:
+        progress = {"what": "allocating", "done_bytes": done_bytes, "total_bytes": total_bytes}
+        context.world.loop.call_soon_threadsafe(report, progress)
+
+    try:
+        await context.world.in_thread(backing_files.allocate, backing, size_bytes, tell)
+    except OSError as error:
+        await _remove_quietly(context, backing)
+        raise OperationError(
+            f"{format_size(size_bytes)} can't be allocated on {backing}: {reason_of(error)}"
+        ) from error
+
+
+async def _remove_quietly(context: Context, backing: Backing) -> None:
+    try:
+        await context.world.in_thread(backing_files.remove, backing)
+    except (OSError, TcmuGlusterError) as error:
+        log.error("%s was made and could not be removed again: %s", backing, reason_of(error))
+
+
+def _refuse_twin(context: Context, name: str, serial: str) -> None:
+    """Two disks on one file would overwrite each other's data."""
+    for other in _all(context):
+        if other["name"] != name and other["serial"] == serial:
+            raise OperationError(f"that file is disk {other['name']} already; map that one, or choose another file")
+
+
+async def _create_on_engine(context: Context, disk: EngineDisk) -> None:
+    wanted = context.configuration.copy()
+    config = to_cfgstring(disk.backing, state_id_of(disk.serial))
+    wanted.add_disk(disk.name, config, disk.size_bytes, disk.serial)
+    context.engine.adopt(disk)
+    try:
+        await context.change(wanted)
+    except BaseException:
+        if disk.name in context.engine.disks:
+            await context.engine.close_disk(disk.name)
+        raise
+
+
+async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
+    settings = context.world.settings
+    request = {
+        "do": "create",
+        "name": disk.name,
+        "config": to_cfgstring(disk.backing, state_id_of(disk.serial)),
+        "size_bytes": disk.size_bytes,
+        "serial": disk.serial,
+        "block_bytes": BLOCK_BYTES,
+        "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
+    }
+    context.devices.listen()
+    await ask_lio(request)
+    device = await context.devices.wait_for(disk.name, SETTLE_SECONDS)
+    if device is not None and device.state is DeviceState.SERVING:
+        return
+    reason = "the kernel did not announce it" if device is None else device.reason or device.state.value
+    await ask_lio({"do": "delete", "name": disk.name})
+    raise OperationError(f"disk {disk.name} was taken away again, because it can't be served: {reason}")
+
+
+def _already(present: dict[str, Any], backing: Backing, front: str, size_bytes: Optional[int]) -> dict[str, Any]:
+    same = present["uri"] == str(backing) and present["front"] == front
+    if same and size_bytes in (None, present["size_bytes"]):
+        return now(f"disk {present['name']} is {backing}, served by {_FRONTS[front]}", False, disk=present)
+    size = format_size(present["size_bytes"])
+    raise OperationError(
+        f"there is a disk {present['name']} already ({present['uri']}, {size}, {_FRONTS[present['front']]}); "
+        "choose another name"
+    )
+
+
+_FRONTS = {"lio": "LIO", "engine": "the engine"}
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+
+
+def _engine_facts(context: Context, disk: EngineDisk) -> dict[str, Any]:
+    unknown = disk.backing.name == "unknown" and disk.unit is None
+    return {"name": disk.name, "front": "engine", "size_bytes": disk.size_bytes, "state": disk.state,
+            "uri": "" if unknown else str(disk.backing), "serial": disk.serial}  # fmt: skip
+
+
+def _lio_facts(device: Device) -> dict[str, Any]:
+    state = {DeviceState.SERVING: "online", DeviceState.FAILED: f"waiting: {device.reason}"}
+    return {"name": device.name, "front": "lio", "size_bytes": device.size_bytes,
+            "state": state.get(device.state, device.state.value),
+            "uri": str(device.backing) if device.backing else device.uio.config, "serial": device.serial}  # fmt: skip
+
+
+def _all(context: Context) -> list[dict[str, Any]]:
+    facts = [_engine_facts(context, disk) for disk in context.engine.disks.values()]
+    facts += map(_lio_facts, context.devices.devices.values())
+    return sorted(facts, key=lambda one: str(one["name"]))
+
+
+def _describe(context: Context, name: str) -> Optional[dict[str, Any]]:
+    return next((one for one in _all(context) if one["name"] == name), None)
+
+
+def _find(context: Context, name: str) -> dict[str, Any]:
+    found = _describe(context, name)
+    if found is None:
+        raise OperationError(f"there is no disk {name!r}; `tcmu-gluster disk list` shows what there is")
+    return found
+
+
+async def list_(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Every disk of both fronts."""
+    return {"items": _all(context)}
+
+
+async def show(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """All about one disk."""
+    facts = _find(context, args["name"])
+    if facts["serial"]:
+        facts["naa"] = naa_of(facts["serial"]).hex()
+    device = context.devices.find(args["name"]) if facts["front"] == "lio" else None
+    if device is not None:
+        facts["device"] = str(device.uio)
+        facts["config"] = device.uio.config
+        if device.front is not None:
+            facts["commands"] = device.front.ring.fetched
+            facts["outstanding"] = device.front.outstanding
+    else:
+        facts["shown_by"] = [
+            f"{target['wwn']} LUN {lun}"
+            for target in context.configuration.targets()
+            for lun, disk in context.configuration.luns(target["wwn"]).items()
+            if disk == args["name"]
+        ]
+    return facts
+
+
+# -- changing ---------------------------------------------------------------------------------------------------------
+
+
+async def resize(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """The file first when it grows, the fronts first when it shrinks."""
+    name, size_bytes = args["name"], args["size"]
+    facts = _find(context, name)
+    before = facts["size_bytes"]
+    if size_bytes == before:
+        return now(f"disk {name} has {format_size(before)}", False, disk=facts)
+    if size_bytes <= 0 or size_bytes % BLOCK_BYTES:
+        raise OperationError(f"a disk has a whole number of blocks of {BLOCK_BYTES} bytes; {size_bytes} bytes are not")
+    if size_bytes < before and not args["force"]:
+        raise OperationError(
+            f"disk {name} has {format_size(before)}; making it {format_size(size_bytes)} would lose what lies beyond; "
+            "if that is meant, add --force"
+        )
+    if facts["state"] != "online":
+        raise OperationError(f"disk {name} is not online ({facts['state']}); its size can't be changed now")
+    backing = parse_backing(facts["uri"])
+    set_front = _resize_lio if facts["front"] == "lio" else _resize_engine
+    if size_bytes > before:
+        real = await context.world.in_thread(backing_files.size_of, backing)
+        if real is None or real < size_bytes:
+            await context.world.in_thread(backing_files.resize, backing, size_bytes)
+        await set_front(context, name, size_bytes)
+    else:
+        await set_front(context, name, size_bytes)
+        await context.world.in_thread(backing_files.resize, backing, size_bytes)
+        disk = context.engine.disks.get(name)
+        if disk is not None and disk.backend is not None:
+            await context.world.in_thread(disk.backend.refresh_size)
+    return now(
+        f"disk {name} has {format_size(size_bytes)} now, {format_size(before)} before", disk=_describe(context, name)
+    )
+
+
+async def _resize_lio(context: Context, name: str, size_bytes: int) -> None:
+    device = context.devices.find(name)
+    await ask_lio({"do": "resize", "name": name, "size_bytes": size_bytes})
+    if device is not None:  # the kernel has announced it too; whoever comes first, the second finds it done
+        await device.resize(size_bytes)
+
+
+async def _resize_engine(context: Context, name: str, size_bytes: int) -> None:
+    disk = context.engine.disks[name]
+    unit, backend = disk.unit, disk.backend
+    assert unit is not None and backend is not None
+    wanted = context.configuration.copy()
+    wanted.disk(name)["size"] = size_bytes
+    await context.world.in_thread(backend.refresh_size)
+    await context.change(wanted)
+    disk.size_bytes = size_bytes
+    unit.capacity_changed()
+    unit.blocks = size_bytes // unit.block_size_bytes
+
+
+async def delete(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Take it from its front, then delete the file."""
+    name = args["name"]
+    facts = _describe(context, name)
+    if facts is None:
+        return now(f"there is no disk {name}", False)
+    await _take_away(context, facts)
+    if facts["serial"]:
+        context.world.disk_files.delete(facts["serial"])
+    if facts["uri"].startswith("memory:"):
+        return now(f"disk {name} is gone")
+    if args["keep_file"] or not facts["uri"]:
+        return now(f"disk {name} is gone; its file stays: {facts['uri']}")
+    try:
+        await context.world.in_thread(backing_files.remove, parse_backing(facts["uri"]))
+    except (OSError, TcmuGlusterError) as error:
+        raise OperationError(
+            f"disk {name} is gone, but its file {facts['uri']} could not be deleted: {reason_of(error)}"
+        ) from error
+    return now(f"disk {name} is gone, and its file {facts['uri']} too")
+
+
+async def _take_away(context: Context, facts: dict[str, Any]) -> None:
+    name = facts["name"]
+    if facts["front"] == "lio":
+        await ask_lio({"do": "delete", "name": name})
+        context.devices.rescan()
+        if not await context.devices.wait_until_gone(name, SETTLE_SECONDS):
+            raise OperationError(f"LIO has let disk {name} go, but storage still holds commands of it; try again later")
+        return
+    wanted = context.configuration.copy()
+    wanted.remove_disk(name)
+    await context.change(wanted)
+
+
+async def move(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """The same file, serial and NAA behind the other front. Only a disk that no target shows can move."""
+    name, to = args["name"], args["to"]
+    facts = _find(context, name)
+    if facts["front"] == to:
+        return now(f"disk {name} is served by {_FRONTS[to]}", False, disk=facts)
+    if to == "lio" and not context.lio:
+        raise OperationError("this host has no LIO (or it is turned off in the settings)")
+    backing, serial = parse_backing(facts["uri"]), facts["serial"]
+    record = context.world.disk_files.read(serial)
+    read_only = bool(record.get("read_only"))
+    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only)
+    await _take_away(context, facts)
+    try:
+        await _serve(context, disk, to)
+    except BaseException:
+        await _serve(context, disk, facts["front"])
+        raise
+    context.world.disk_files.write(
+        serial, {**record, "name": name, "uri": str(backing), "front": to, "read_only": read_only}
+    )
+    return now(
+        f"disk {name} is served by {_FRONTS[to]}, with the serial {serial} as before", disk=_describe(context, name)
+    )
+
+
+async def _serve(context: Context, disk: EngineDisk, front: str) -> None:
+    if front == "lio":
+        await _create_on_lio(context, disk)
+        return
+    size = disk.size_bytes if disk.backing.scheme == "memory" else None
+    disk.take(await context.world.open_backing(disk.backing, create_size_bytes=size, read_only=disk.read_only))
+    await _create_on_engine(context, disk)

@@ -1,0 +1,117 @@
+"""target, lun and portal: what the engine shows, and where."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any
+
+from tcmu_gluster.config.addresses import parse_portal
+from tcmu_gluster.config.names import default_iqn
+from tcmu_gluster.errors import OperationError
+
+from .context import Context, Report, now
+
+
+async def create(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """A target on the portals of the settings; nobody may log in yet."""
+    iqn = args["target"] or default_iqn(os.uname().nodename, secrets.token_hex(6))
+    if context.configuration.find_target(iqn) is not None:
+        return now(f"target {iqn} is there", False, target=iqn)
+    wanted = context.configuration.copy()
+    wanted.add_target(iqn, context.world.settings.portals)
+    await context.change(wanted)
+    where = ", ".join(map(str, context.world.settings.portals)) or "nowhere: add a portal"
+    return now(f"target {iqn} listens on {where}; nobody may log in until tcmu-gluster acl allow {iqn} ...", target=iqn)
+
+
+def _facts(context: Context, iqn: str) -> dict[str, Any]:
+    configuration = context.configuration
+    sessions = sum(session.target_name == iqn for session in context.engine.sessions())
+    return {
+        "target": iqn,
+        "portals": [str(portal) for portal in configuration.portals(iqn)],
+        "luns": len(configuration.luns(iqn)),
+        "allowed": [str(rule) for rule in configuration.rules(iqn)],
+        "sessions": sessions,
+    }
+
+
+async def list_(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Every target."""
+    return {"items": [_facts(context, target["wwn"]) for target in context.configuration.targets()]}
+
+
+async def show(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """All about one target."""
+    iqn = args["target"]
+    context.configuration.target(iqn)
+    facts = _facts(context, iqn)
+    shown = context.engine.directory.targets.get(iqn)
+    facts["listening"] = [str(portal) for portal in shown.listening] if shown is not None else []
+    facts["luns"] = [
+        {"lun": lun, "disk": name, "state": disk.state if (disk := context.engine.disks.get(name)) else "missing"}
+        for lun, name in sorted(context.configuration.luns(iqn).items())
+    ]
+    troubles = [why for portal, why in context.engine.troubles.items() if portal in context.configuration.portals(iqn)]
+    if troubles:
+        facts["troubles"] = troubles
+    return facts
+
+
+async def delete(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Its sessions end; its disks stay."""
+    iqn = args["target"]
+    if context.configuration.find_target(iqn) is None:
+        return now(f"there is no target {iqn}", False)
+    wanted = context.configuration.copy()
+    wanted.remove_target(iqn)
+    await context.change(wanted)
+    return now(f"target {iqn} is gone; its disks stay")
+
+
+async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Show a disk, to everybody who may log in or to one initiator."""
+    iqn, name = args["target"], args["disk"]
+    device = context.devices.find(name)
+    if device is not None:
+        raise OperationError(f"disk {name} is served by LIO; map it with targetcli, or move it: "
+                             f"tcmu-gluster disk move {name} --to engine")  # fmt: skip
+    wanted = context.configuration.copy()
+    lun, changed = wanted.map_lun(iqn, name, args["lun"], args["initiator"])
+    whom = f" for {args['initiator']}" if args["initiator"] else ""
+    if changed:
+        await context.change(wanted)
+    return now(f"disk {name} is LUN {lun} of {iqn}{whom}", changed, lun=lun)
+
+
+async def unmap_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Take a LUN away."""
+    iqn, lun = args["target"], args["lun"]
+    wanted = context.configuration.copy()
+    name = wanted.unmap_lun(iqn, lun, args["initiator"])
+    if name is None:
+        return now(f"{iqn} has no LUN {lun}", False)
+    await context.change(wanted)
+    whom = f" for {args['initiator']}" if args["initiator"] else ""
+    return now(f"{iqn} has no LUN {lun} any more{whom}; disk {name} stays")
+
+
+async def add_portal(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Listen there too."""
+    iqn, portal = args["target"], parse_portal(args["portal"])
+    wanted = context.configuration.copy()
+    changed = wanted.add_portal(iqn, portal)
+    if changed:
+        await context.change(wanted)
+    return now(f"target {iqn} listens on {portal}", changed)
+
+
+async def remove_portal(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Listen there no more; sessions go on."""
+    iqn, portal = args["target"], parse_portal(args["portal"])
+    wanted = context.configuration.copy()
+    changed = wanted.remove_portal(iqn, portal)
+    if changed:
+        await context.change(wanted)
+    return now(f"target {iqn} does not listen on {portal}", changed)

@@ -1,0 +1,146 @@
+"""save, restore, clear: the engine's configuration as a whole, in LIO's own format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tcmu_gluster.config.cfgstring import SUBTYPE, to_cfgstring
+from tcmu_gluster.config.uri import parse_backing
+from tcmu_gluster.control.operations import UsageError
+from tcmu_gluster.errors import ConfigError, OperationError
+
+from ..configuration import PLUGIN, Configuration, Object
+from ..state import as_text, read_object, state_id_of, write_whole
+from .context import Context, Report, now
+
+
+async def save(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write the state file again, or a copy of it elsewhere."""
+    root = context.configuration.root
+    if args["file"] is None:
+        context.state.save(root)
+        return now(f"the configuration is saved in {context.state.path}")
+    await context.world.in_thread(write_whole, Path(args["file"]), as_text(root))
+    return now(f"the configuration is saved in {args['file']}")
+
+
+async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Every target and disk of the engine goes; files stay, and so does what LIO serves."""
+    if not args["confirm"]:
+        raise UsageError(
+            "this removes every target and disk of the engine (files stay); add --confirm if that is meant"
+        )
+    wanted = context.configuration.copy()
+    counts = len(list(wanted.targets())), len(list(wanted.disks()))
+    wanted.root["targets"] = [target for target in wanted.root["targets"] if target not in list(wanted.targets())]
+    wanted.root["storage_objects"] = [one for one in wanted.root["storage_objects"] if one not in list(wanted.disks())]
+    wanted.root["tcmu_gluster"]["networks"] = {}
+    if counts != (0, 0):
+        await context.change(wanted)
+    return now(f"{counts[0]} targets and {counts[1]} disks were removed; the engine is empty", counts != (0, 0))
+
+
+async def restore(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Make the configuration what a file says. Existing things stay unless --clear-existing."""
+    if args["file"] is None:
+        root = context.state.load()
+    else:
+        try:
+            root = await context.world.in_thread(read_object, Path(args["file"]))
+        except FileNotFoundError:
+            raise OperationError(f"there is no {args['file']}") from None
+    found, skipped = convert(root)
+    wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
+    changed = wanted.root != context.configuration.root
+    if changed:
+        await context.change(wanted)
+    counts = f"{len(list(wanted.targets()))} targets and {len(list(wanted.disks()))} disks"
+    waiting = [disk.name for disk in context.engine.disks.values() if disk.unit is None]
+    notes = [f"skipped: {sentence}" for sentence in skipped]
+    notes += [f"disk {name} waits: {context.engine.disks[name].reason}" for name in waiting]
+    return now(f"the engine has {counts}", changed, warnings=notes)
+
+
+def merged(present: Configuration, found: Configuration) -> Configuration:
+    """What is there, and what the file adds. Raises OperationError where both speak of the same name differently."""
+    wanted = present.copy()
+    for disk in found.disks():
+        same = wanted.find_disk(disk["name"])
+        if same is None:
+            wanted.root["storage_objects"].append(disk)
+        elif same.get("config") != disk.get("config"):
+            raise OperationError(
+                f"there is another disk {disk['name']} already; restore with --clear-existing, or rename one"
+            )
+    for target in found.targets():
+        if wanted.find_target(target["wwn"]) is None:
+            wanted.root["targets"].append(target)
+    for iqn, networks in found.root["tcmu_gluster"]["networks"].items():
+        wanted.root["tcmu_gluster"]["networks"].setdefault(iqn, networks)
+    return wanted
+
+
+def convert(root: Object) -> tuple[Configuration, list[str]]:
+    """A configuration that the engine can serve, from a file of LIO's or ours, and what it had to leave out."""
+    configuration = Configuration(root).copy()
+    skipped: list[str] = []
+    kept, names = [], set()
+    for entry in configuration.root["storage_objects"]:
+        try:
+            disk = convert_disk(entry)
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            name = entry.get("name") if isinstance(entry, dict) else entry
+            skipped.append(f"storage object {name!r}: {error if isinstance(error, ConfigError) else 'it is malformed'}")
+            continue
+        kept.append(disk)
+        names.add(disk["name"])
+    configuration.root["storage_objects"] = kept
+    targets = []
+    for target in configuration.root["targets"]:
+        if isinstance(target, dict) and target.get("fabric") == "iscsi" and isinstance(target.get("wwn"), str):
+            targets.append(target)
+            skipped += _drop_luns(target, names)
+        else:
+            what = f"{target.get('fabric')} {target.get('wwn')}" if isinstance(target, dict) else repr(target)
+            skipped.append(f"target {what}: the engine speaks iSCSI only")
+    configuration.root["targets"] = targets
+    return configuration, skipped
+
+
+def _drop_luns(target: Object, names: set[str]) -> list[str]:
+    """Take LUNs of disks away that were left out; sentences about them."""
+    sentences = []
+    groups = target.get("tpgs") or []
+    if len(groups) > 1:
+        sentences.append(f"{target['wwn']}: the engine has one portal group a target; the others are left out")
+        target["tpgs"] = groups[:1]
+    for group in groups[:1]:
+        for lun in list(group.get("luns", ())):
+            path = str(lun.get("storage_object", ""))
+            if path.rsplit("/", 1)[-1] not in names:
+                group["luns"].remove(lun)
+                sentences.append(f"{target['wwn']} LUN {lun.get('index')}: its disk was left out")
+            else:
+                lun["storage_object"] = f"/backstores/{PLUGIN}/{path.rsplit('/', 1)[-1]}"
+    return sentences
+
+
+def convert_disk(entry: Object) -> Object:
+    """A storage object as the engine keeps it. Raises ConfigError with the reason why it can't."""
+    plugin, name = entry["plugin"], entry["name"]
+    if plugin == PLUGIN:
+        if not str(entry["config"]).startswith(f"{SUBTYPE}/"):
+            raise ConfigError(f"its handler is {str(entry['config']).partition('/')[0]}, not ours")
+        return entry
+    if plugin in ("fileio", "block"):
+        uri = f"file://{quote(str(entry['dev']))}"
+    elif plugin == "ramdisk":
+        uri = f"memory:{name}?size={int(entry['size'])}"
+    else:
+        raise ConfigError(f"the engine can't serve {plugin}")
+    serial = str(entry.get("wwn") or "")
+    config = to_cfgstring(parse_backing(uri), state_id_of(serial))
+    return {"name": name, "plugin": PLUGIN, "config": config, "wwn": serial, "size": int(entry.get("size") or 0),
+            "attributes": {}, "alua_tpgs": []}  # fmt: skip

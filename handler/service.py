@@ -1,0 +1,161 @@
+"""The daemon from start to stop, in order.
+
+Start: state, LIO's rings found again, listeners, control socket, ready. Stop is the reverse: refuse, drain, flush,
+close. One event loop in one thread owns every ring, connection and unit; threads only open and close backings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tcmu_gluster.config.settings import Settings
+from tcmu_gluster.errors import TcmuGlusterError
+
+from .control_server import ControlServer
+from .devices import Devices
+from .engine import Engine
+from .iscsi_front import IscsiFront
+from .notify import Notifier
+from .operations import Operations
+from .operations.context import Context
+from .operations.whole import convert
+from .state import DiskFiles, StateFile
+from .targets import TargetDirectory
+from .world import World, reason_of
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+"""How late the command limit may be noticed."""
+MODULE = "target_core_user"
+
+
+class Service:
+    """All parts of one daemon."""
+
+    def __init__(self, world: World, notifier: Notifier) -> None:
+        settings = world.settings
+        self.world, self.notifier = world, notifier
+        directory = TargetDirectory()
+        self.engine = Engine(world, IscsiFront(world.loop, directory), directory)
+        self.devices = Devices(world)
+        self.context = Context(
+            world, StateFile(settings.state_file), self.engine, self.devices, lio=wants_lio(settings)
+        )
+        self.control = ControlServer(settings.control_socket, Operations(self.context))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Everything that was saved is served afterwards, or waits with a reason. Raises ConfigError, OSError."""
+        await self.control.start()  # first of all: two daemons must not share a state file
+        configuration, skipped = convert(self.context.state.load())
+        for sentence in skipped:
+            log.warning("saved configuration: %s", sentence)
+        if self.context.lio:
+            await self.world.in_thread(load_module)
+            await self.devices.start()
+        await self.engine.apply(configuration, strict=False)
+        self._tasks = [self.world.loop.create_task(work()) for work in (self._tick, self._retry, self._watch)]
+        self.notifier.ready(self._summary())
+        log.info("ready: %s", self._summary())
+
+    def _summary(self) -> str:
+        waiting = sum(disk.unit is None for disk in self.engine.disks.values())
+        return (
+            f"{len(self.devices.devices)} disks on LIO, {len(self.engine.disks)} disks ({waiting} waiting) and "
+            f"{len(self.engine.directory.targets)} targets on the engine"
+        )
+
+    async def stop(self) -> None:
+        """Refuse, drain, flush, close."""
+        self.notifier.stopping()
+        seconds = float(self.world.settings.drain_seconds)
+        for task in self._tasks[1:]:
+            task.cancel()
+        await self.control.stop()
+        await asyncio.gather(self.devices.stop(), self.engine.stop(min(seconds, 5.0)))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.world.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _tick(self) -> None:
+        """The command limit; it runs until the very end, because a drain needs it too."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.devices.tick(self.world.loop.time())
+
+    async def _retry(self) -> None:
+        """What waits for a volume, a portal or the kernel's module."""
+        while True:
+            await asyncio.sleep(self.world.settings.retry_seconds)
+            try:
+                await self.engine.retry()
+                if self.context.lio:
+                    self.devices.rescan()
+            except (OSError, TcmuGlusterError) as error:
+                log.error("trying again failed: %s", reason_of(error))
+
+    async def _watch(self) -> None:
+        """systemd's watchdog: as long as the loop turns, it hears of us."""
+        seconds = self.notifier.watchdog_seconds
+        while seconds:
+            self.notifier.alive()
+            await asyncio.sleep(seconds)
+
+
+def wants_lio(settings: Settings) -> bool:
+    """Whether the LIO front is on: as set, or where this host has LIO and we are root."""
+    if settings.lio != "auto":
+        return settings.lio == "on"
+    has_lio = (settings.configfs / "target").is_dir() or Path(f"/sys/module/{MODULE}").is_dir()
+    return os.geteuid() == 0 and (has_lio or _can_load())
+
+
+def _can_load() -> bool:
+    try:
+        found = subprocess.run(["modprobe", "-n", "-q", MODULE], check=False, timeout=10, capture_output=True)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0
+
+
+def load_module() -> None:
+    """Load the kernel's TCMU and mount configfs where that is possible; its absence shows when LIO is asked."""
+    if not Path(f"/sys/module/{MODULE}").is_dir():
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(["modprobe", "-q", MODULE], check=False, timeout=30, capture_output=True)
+
+
+async def serve(settings: Settings) -> int:
+    """Until SIGTERM or SIGINT. Raises ConfigError, OSError if it can't start."""
+    loop = asyncio.get_running_loop()
+    world = World(loop, settings, DiskFiles(settings.state_file.parent / "disks"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    service = Service(world, Notifier())
+    try:
+        await service.start()
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await service.stop()
+    return 0
+
+
+def run(settings: Settings) -> int:
+    """The daemon in the foreground; its log goes to standard error, in systemd's form where systemd reads it."""
+    level = getattr(logging, settings.log_level.upper())
+    under_systemd = "JOURNAL_STREAM" in os.environ
+    form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)s: %(message)s"
+    logging.basicConfig(level=level, format=form, stream=sys.stderr)
+    settings.state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return asyncio.run(serve(settings))

@@ -1,0 +1,102 @@
+"""What the daemon's parts share: the loop, the settings, threads for what may block, the kernel's trees."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+from tcmu_gluster.backends.base import PENDING, Backend
+from tcmu_gluster.config.settings import Settings
+from tcmu_gluster.config.uri import Backing
+from tcmu_gluster.scsi.command import Command
+from tcmu_gluster.scsi.identity import identity_of_serial
+from tcmu_gluster.scsi.limits import UnitOptions
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.tcmu.access import AccessFactory, best_access
+
+from .state import DiskFiles
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+THREADS = 8
+"""How many backings may be opening at a time: one that hangs must not hold up the others."""
+
+Open = Callable[..., Backend]
+
+
+def open_backing(backing: Backing, loop: Any, *, create_size_bytes: Optional[int], read_only: bool) -> Backend:
+    """backends/open.py, loaded when the first disk is opened. Blocks; raises OSError or ConfigError."""
+    from tcmu_gluster.backends.open import open_backing as really_open
+
+    return really_open(backing, loop, create_size_bytes=create_size_bytes, read_only=read_only)
+
+
+@dataclass
+class World:
+    """Handed to every part; tests bring their own trees and their own open."""
+
+    loop: asyncio.AbstractEventLoop
+    settings: Settings
+    disk_files: DiskFiles
+    open: Open = open_backing
+    access: AccessFactory = field(default_factory=best_access)
+    sysfs: Path = Path("/sys/class/uio")
+    dev: Path = Path("/dev")
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "tcmu-gluster-open"))
+
+    @property
+    def core(self) -> Path:
+        """Where LIO's backstores are in configfs."""
+        return self.settings.configfs / "target" / "core"
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """function(*arguments) in a thread: for what may block."""
+        return await self.loop.run_in_executor(self.threads, function, *arguments)
+
+    async def open_backing(
+        self, backing: Backing, *, create_size_bytes: Optional[int] = None, read_only: bool = False
+    ) -> Backend:
+        """An open backend. Raises OSError or ConfigError."""
+
+        def open_() -> Backend:
+            return self.open(backing, self.loop, create_size_bytes=create_size_bytes, read_only=read_only)
+
+        return await self.in_thread(open_)
+
+
+def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) -> LogicalUnit:
+    """A disk on an open backend. Without a serial the identity follows from the data."""
+
+    def report(command: Command, error: BaseException) -> None:
+        trouble = not isinstance(error, OSError)
+        log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
+
+    return LogicalUnit(backend, options, identity_of_serial(serial) if serial else None, report=report)
+
+
+async def flush(world: World, backend: Backend) -> None:
+    """Everything acknowledged so far reaches stable storage. Raises OSError."""
+    ended: asyncio.Future[Any] = world.loop.create_future()
+
+    def done(outcome: Any) -> None:
+        if not ended.done():
+            ended.set_result(outcome)
+
+    outcome = backend.flush(done)
+    if outcome is PENDING:
+        outcome = await ended
+    if isinstance(outcome, OSError):
+        raise outcome
+
+
+def reason_of(error: BaseException) -> str:
+    """One sentence why something could not be opened."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
