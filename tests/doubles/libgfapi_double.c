@@ -1,0 +1,305 @@
+/* A libgfapi that holds a few files in memory and fails as it is told to. Written against the prototypes of glfs.h.
+ *
+ * Asynchronous calls are completed by one thread of its own, in order, with errno set as libgfapi does. As in the real
+ * one, the callbacks of a closed file never come. WITH_STAT 1 builds the calls as of GFAPI_6.0, 0 the older ones.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define FILES 16
+enum call { READ, WRITE, SYNC, DISCARD, ZEROFILL, CALLS };
+enum fault { NONE, RESULT, REFUSE, TWICE };
+
+struct inode { char path[64]; uint8_t *data; int64_t size; };
+struct fd { struct inode *inode; int closed; };
+struct fs { char volume[64]; };
+
+#if WITH_STAT
+typedef void (*callback)(struct fd *, ssize_t, void *, void *, void *);
+#define CALL_BACK(op, result) (op)->done((op)->fd, (result), NULL, NULL, (op)->data)
+#define STATS , void *before, void *after
+#define STAT , void *after
+/* Whoever binds these by the older prototypes passes garbage here. */
+#define CHECK_STATS if (before || after) { errno = EFAULT; return -1; }
+#define CHECK_STAT if (after) { errno = EFAULT; return -1; }
+#else
+typedef void (*callback)(struct fd *, ssize_t, void *);
+#define CALL_BACK(op, result) (op)->done((op)->fd, (result), (op)->data)
+#define STATS
+#define STAT
+#define CHECK_STATS
+#define CHECK_STAT
+#endif
+
+struct op {
+    struct op *next;
+    enum call call;
+    struct fd *fd;
+    struct iovec *iov;
+    int count, flags;
+    int64_t offset, length;
+    callback done;
+    void *data;
+    int fault, error, twice;
+    int64_t result;
+};
+
+static struct inode inodes[FILES];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct op *first, **last = &first;
+static int held, started, durable_writes, opened;
+static struct { int fault, error; int64_t result; int times; } faults[CALLS];
+
+/* -- what a test says -- */
+
+void double_fail(int call, int64_t result, int error, int times) {
+    pthread_mutex_lock(&lock);
+    faults[call].fault = RESULT, faults[call].result = result, faults[call].error = error, faults[call].times = times;
+    pthread_mutex_unlock(&lock);
+}
+void double_refuse(int call, int error, int times) {
+    pthread_mutex_lock(&lock);
+    faults[call].fault = REFUSE, faults[call].error = error, faults[call].times = times;
+    pthread_mutex_unlock(&lock);
+}
+void double_twice(int call) {
+    pthread_mutex_lock(&lock);
+    faults[call].fault = TWICE, faults[call].times = 1;
+    pthread_mutex_unlock(&lock);
+}
+void double_hold(int on) {
+    pthread_mutex_lock(&lock);
+    held = on;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+int double_durable_writes(void) { return durable_writes; }
+int double_opened(void) { return opened; }
+
+/* -- asynchronous calls -- */
+
+static int64_t run(struct op *op) {
+    struct inode *inode = op->fd->inode;
+    int64_t at = op->offset;
+    if (op->call == SYNC)
+        return 0;
+    if (op->call == DISCARD || op->call == ZEROFILL) {
+        memset(inode->data + at, 0, op->length);
+        return 0;
+    }
+    for (int i = 0; i < op->count; i++) {
+        size_t length = op->iov[i].iov_len;
+        if (at + (int64_t)length > inode->size)
+            length = inode->size > at ? inode->size - at : 0;
+        if (op->call == READ)
+            memcpy(op->iov[i].iov_base, inode->data + at, length);
+        else
+            memcpy(inode->data + at, op->iov[i].iov_base, length);
+        at += length;
+    }
+    durable_writes += op->call == WRITE && (op->flags & O_DSYNC) != 0;
+    return at - op->offset;
+}
+
+static void *worker(void *unused) {
+    (void)unused;
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        while (held || first == NULL)
+            pthread_cond_wait(&changed, &lock);
+        struct op *op = first;
+        first = op->next;
+        if (first == NULL)
+            last = &first;
+        pthread_mutex_unlock(&lock);
+        if (!op->fd->closed) {
+            const int64_t result = op->fault == RESULT ? op->result : run(op);
+            errno = op->fault == RESULT ? op->error : 0;
+            CALL_BACK(op, result);
+            if (op->fault == TWICE)
+                CALL_BACK(op, result);
+        }
+        free(op->iov);
+        free(op);
+    }
+    return NULL;
+}
+
+static int start(enum call call, struct fd *fd, const struct iovec *iov, int count, int64_t offset, int64_t length,
+                 int flags, callback done, void *data) {
+    pthread_mutex_lock(&lock);
+    int fault = NONE;
+    if (faults[call].times > 0) {
+        faults[call].times--;
+        fault = faults[call].fault;
+    }
+    if (fault == REFUSE) {
+        errno = faults[call].error;
+        pthread_mutex_unlock(&lock);
+        return -1;
+    }
+    struct op *op = calloc(1, sizeof *op);
+    *op = (struct op){.call = call, .fd = fd, .count = count, .flags = flags, .offset = offset, .length = length,
+                      .done = done, .data = data, .fault = fault, .error = faults[call].error,
+                      .result = faults[call].result};
+    if (count) {
+        op->iov = calloc(count, sizeof *iov);
+        memcpy(op->iov, iov, count * sizeof *iov);
+    }
+    *last = op;
+    last = &op->next;
+    if (!started) {
+        pthread_t thread;
+        started = 1;
+        pthread_create(&thread, NULL, worker, NULL);
+        pthread_detach(thread);
+    }
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+int glfs_preadv_async(struct fd *fd, const struct iovec *iov, int count, off_t offset, int flags, callback done, void *data) {
+    return start(READ, fd, iov, count, offset, 0, flags, done, data);
+}
+int glfs_pwritev_async(struct fd *fd, const struct iovec *iov, int count, off_t offset, int flags, callback done, void *data) {
+    return start(WRITE, fd, iov, count, offset, 0, flags, done, data);
+}
+int glfs_fdatasync_async(struct fd *fd, callback done, void *data) { return start(SYNC, fd, 0, 0, 0, 0, 0, done, data); }
+int glfs_discard_async(struct fd *fd, off_t offset, size_t length, callback done, void *data) {
+    return start(DISCARD, fd, 0, 0, offset, length, 0, done, data);
+}
+int glfs_zerofill_async(struct fd *fd, off_t offset, off_t length, callback done, void *data) {
+    return start(ZEROFILL, fd, 0, 0, offset, length, 0, done, data);
+}
+
+/* -- synchronous calls -- */
+
+struct fs *glfs_new(const char *volume) {
+    struct fs *fs = calloc(1, sizeof *fs);
+    strncpy(fs->volume, volume, sizeof fs->volume - 1);
+    return fs;
+}
+int glfs_set_volfile_server(struct fs *fs, const char *transport, const char *host, int port) { return 0; }
+int glfs_set_logging(struct fs *fs, const char *path, int level) { return 0; }
+int glfs_set_xlator_option(struct fs *fs, const char *xlator, const char *key, const char *value) { return 0; }
+int glfs_init(struct fs *fs) {
+    static const struct { const char *volume; int error; } answers[] = {
+        {"missing", ENOENT}, {"stopped", EIO}, {"denied", EACCES}, {"strange", ENOMEM}};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
+        if (!strcmp(fs->volume, answers[i].volume)) {
+            errno = answers[i].error;
+            return -1;
+        }
+    if (!strcmp(fs->volume, "hanging"))
+        pause();
+    return 0;
+}
+int glfs_fini(struct fs *fs) { return 0; }
+int glfs_access(struct fs *fs, const char *path, int mode) { return 0; }
+int glfs_get_volumeid(struct fs *fs, char *id, size_t size) {
+    memset(id, 0xAB, 16);
+    return 16;
+}
+
+static struct inode *find(const char *path) {
+    for (int i = 0; i < FILES; i++)
+        if (inodes[i].data && !strcmp(inodes[i].path, path))
+            return &inodes[i];
+    errno = ENOENT;
+    return NULL;
+}
+static struct fd *new_fd(struct inode *inode) {
+    struct fd *fd = calloc(1, sizeof *fd);
+    fd->inode = inode;
+    opened++;
+    return fd;
+}
+struct fd *glfs_open(struct fs *fs, const char *path, int flags) {
+    if (!strcmp(path, "/forbidden")) {
+        errno = EACCES;
+        return NULL;
+    }
+    struct inode *inode = find(path);
+    return inode ? new_fd(inode) : NULL;
+}
+struct fd *glfs_creat(struct fs *fs, const char *path, int flags, unsigned mode) {
+    if (!strncmp(path, "/nowhere/", 9)) {
+        errno = ENOENT;
+        return NULL;
+    }
+    for (int i = 0; i < FILES; i++)
+        if (!inodes[i].data) {
+            strncpy(inodes[i].path, path, sizeof inodes[i].path - 1);
+            inodes[i].data = calloc(1, 8 << 20);
+            return new_fd(&inodes[i]);
+        }
+    errno = ENOSPC;
+    return NULL;
+}
+int glfs_close(struct fd *fd) {
+    fd->closed = 1;
+    return 0;
+}
+int glfs_fstat(struct fd *fd, struct stat *result) {
+    memset(result, 0, sizeof *result);
+    result->st_size = fd->inode->size;
+    return 0;
+}
+int glfs_ftruncate(struct fd *fd, off_t length STATS) {
+    CHECK_STATS
+    fd->inode->size = length;
+    return 0;
+}
+int glfs_fsync(struct fd *fd STATS) {
+    CHECK_STATS
+    return 0;
+}
+ssize_t glfs_pread(struct fd *fd, void *data, size_t size, off_t offset, int flags STAT) {
+    CHECK_STAT
+    if (offset >= fd->inode->size)
+        return 0;
+    if (offset + (int64_t)size > fd->inode->size)
+        size = fd->inode->size - offset;
+    memcpy(data, fd->inode->data + offset, size);
+    return size;
+}
+ssize_t glfs_pwrite(struct fd *fd, const void *data, size_t size, off_t offset, int flags STATS) {
+    CHECK_STATS
+    memcpy(fd->inode->data + offset, data, size);
+    if (offset + (int64_t)size > fd->inode->size)
+        fd->inode->size = offset + size;
+    return size;
+}
+int glfs_discard(struct fd *fd, off_t offset, size_t length) {
+    errno = EINVAL;
+    return length ? 0 : -1;
+}
+int glfs_zerofill(struct fd *fd, off_t offset, off_t length) {
+    errno = EOPNOTSUPP;
+    return -1;
+}
+off_t glfs_lseek(struct fd *fd, off_t offset, int whence) {
+    const int64_t middle = fd->inode->size / 2; /* the first half is data, the second a hole */
+    if (whence == 3 && offset >= middle) {
+        errno = ENXIO;
+        return -1;
+    }
+    return whence == 4 && offset < middle ? middle : offset;
+}
+void *glfs_h_lookupat(struct fs *fs, void *parent, const char *path, struct stat *result, int follow) { return find(path); }
+ssize_t glfs_h_extract_handle(void *inode, unsigned char *handle, int size) {
+    memset(handle, 0, 16);
+    handle[15] = (struct inode *)inode - inodes;
+    return 16;
+}
+int glfs_h_close(void *inode) { return 0; }
