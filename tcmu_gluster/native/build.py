@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-PARTS = ("completions",)
+PARTS = ("completions", "ring")
 """Every part of the shim. A new one is its two files and its name here."""
 
 FOLDER = (

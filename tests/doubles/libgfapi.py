@@ -16,17 +16,9 @@ READ, WRITE, SYNC, DISCARD, ZEROFILL = range(5)
 
 WHY_UNAVAILABLE = "" if shutil.which("cc") else "no C compiler to build libgfapi's double with"
 
-NEW_IN_6 = [
-    "glfs_preadv_async",
-    "glfs_pwritev_async",
-    "glfs_fdatasync_async",
-    "glfs_discard_async",
-    "glfs_zerofill_async",
-    "glfs_ftruncate",
-    "glfs_fsync",
-    "glfs_pread",
-    "glfs_pwrite",
-]
+_VECTORS = ["glfs_preadv_async", "glfs_pwritev_async", "glfs_pread", "glfs_pwrite"]
+_SYNCS = ["glfs_fdatasync_async", "glfs_fsync", "glfs_ftruncate"]
+NEW_IN_6 = [*_VECTORS, *_SYNCS, "glfs_discard_async", "glfs_zerofill_async"]
 
 
 @cache
