@@ -47,6 +47,10 @@ class BufferPool:
             return None
         return self._hand_out(length)
 
+    def take_anyway(self, length: int) -> memoryview:
+        """A view for data that can't be refused any more. It counts, so that others wait for it."""
+        return self._hand_out(length)
+
     def take_or_wait(self, length: int, waiter: Waiter) -> Optional[memoryview]:
         """Like take(), but None means that waiter.memory_ready() will be called, unless cancel() comes first."""
         view = self.take(length)

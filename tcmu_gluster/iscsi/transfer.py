@@ -180,20 +180,22 @@ class Intake:
         elif length > transfer.length:
             transfer.failed = INCORRECT_AMOUNT_OF_DATA
         else:
-            self._take_memory(command, transfer)
+            unsolicited = length if flags & FINAL else min(self._first_burst, transfer.length)
+            self._take_memory(command, transfer, unsolicited)
         transfer.received = transfer.requested = length
         if not flags & FINAL:
             transfer.bursts[NO_TAG] = Burst(length, min(self._first_burst, transfer.length))
 
-    def _take_memory(self, command: IscsiCommand, transfer: Transfer) -> None:
-        if transfer.length <= SMALL_BYTES:
-            transfer.memory = memoryview(bytearray(transfer.length))
-            return
-        memory = self._pool.take_or_wait(transfer.length, command)
-        if memory is not None:
-            command.memory = transfer.memory = memory
-        else:  # only what may come unsolicited, so that nothing which is allowed is lost
-            transfer.memory = memoryview(bytearray(min(self._first_burst, transfer.length)))
+    def _take_memory(self, command: IscsiCommand, transfer: Transfer, unsolicited: int) -> None:
+        """unsolicited bytes may come without being asked for: they get their place whatever the pool says."""
+        length, pool = transfer.length, self._pool
+        if length <= SMALL_BYTES:
+            transfer.memory = memoryview(bytearray(length))
+        elif unsolicited == length:
+            command.memory = transfer.memory = pool.take_anyway(length)
+        else:
+            command.memory = pool.take_or_wait(length, command)
+            transfer.memory = command.memory if command.memory is not None else memoryview(bytearray(unsolicited))
 
     def end_command(self, command: IscsiCommand, fields: CommandFields) -> None:
         """All of the command PDU is here and good. Raises RejectPdu."""

@@ -154,6 +154,10 @@ class Wire:
         self.run()
         return data
 
+    def fetch_into_initiator(self) -> None:
+        """Only the target's half of a turn."""
+        self.initiator.feed(self.fetch())
+
     def run(self) -> None:
         """Act on the connection's events."""
         for event in self.connection.commands():

@@ -1,0 +1,337 @@
+"""The login phase: every stage change, every refusal with its status."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcmu_gluster.iscsi.login import TRANSITIONS, Answer, Ask, Login, Stage, ask_of, transition
+from tcmu_gluster.iscsi.pdu import LOGIN_REQUEST, LoginError, LoginStatus
+from tcmu_gluster.iscsi.session import SessionRegistry
+from tcmu_gluster.iscsi.settings import DEFAULTS
+from tcmu_gluster.iscsi.text import decode
+from tests.doubles.initiator import Initiator, encode
+from tests.doubles.iscsi_wire import TARGET, Directory, Entry, Wire
+
+ISID = bytes.fromhex("00023d000001")
+NAMES = {"InitiatorName": "iqn.2026-01.example:me", "TargetName": TARGET}
+
+S, O, F = Stage.SECURITY, Stage.OPERATIONAL, Stage.FULL_FEATURE
+# RFC 7143 6.3.1: what CSG and NSG may follow each other. Everything else is refused.
+ALLOWED = {
+    (Stage.START, Ask.SECURITY): (S, S), (Stage.START, Ask.SECURITY_TO_OPERATIONAL): (S, O),
+    (Stage.START, Ask.SECURITY_TO_FULL): (S, F), (Stage.START, Ask.OPERATIONAL): (O, O),
+    (Stage.START, Ask.OPERATIONAL_TO_FULL): (O, F),
+    (S, Ask.SECURITY): (S, S), (S, Ask.SECURITY_TO_OPERATIONAL): (S, O), (S, Ask.SECURITY_TO_FULL): (S, F),
+    (O, Ask.OPERATIONAL): (O, O), (O, Ask.OPERATIONAL_TO_FULL): (O, F),
+}  # fmt: skip
+
+
+class Challenge:
+    """An authenticator that wants CHAP_A first and then the right CHAP_R."""
+
+    methods: tuple[str, ...] = ("CHAP",)
+
+    def __init__(self) -> None:
+        self.finished = False
+
+    def begin(self, method: str) -> None:
+        assert method == "CHAP"
+
+    def step(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        keys = dict(pairs)
+        if "CHAP_A" in keys:
+            return [("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0x00")]
+        if keys.get("CHAP_R") == "0xgood":
+            self.finished = True
+        elif "CHAP_R" in keys:
+            raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "wrong secret")
+        return []
+
+
+def make(directory: Optional[Directory] = None, registry: Optional[SessionRegistry] = None) -> Login:
+    return Login(directory or Directory(), registry or SessionRegistry(), DEFAULTS, "192.0.2.9")
+
+
+def send(login: Login, keys: Any, csg: int = 1, nsg: Optional[int] = None, **fields: Any) -> Answer:
+    """One request; keys is a dict or the bytes themselves."""
+    values = {
+        "immediate": 1, "transit": nsg is not None, "current_stage": csg, "next_stage": nsg or 0, "isid": ISID,
+        "initiator_task_tag": 9,
+    }  # fmt: skip
+    header = LOGIN_REQUEST.pack(**{**values, **fields})
+    return login.request(LOGIN_REQUEST.unpack(header), keys if isinstance(keys, bytes) else encode(keys))
+
+
+def refusal(login: Login, keys: Any, csg: int = 1, nsg: Optional[int] = None, **fields: Any) -> LoginStatus:
+    with pytest.raises(LoginError) as caught:
+        send(login, keys, csg, nsg, **fields)
+    return caught.value.status
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stage", "ask"), list(itertools.product(Stage, Ask)))
+def test_every_pair_of_the_table(stage: Stage, ask: Ask) -> None:
+    if (stage, ask) in ALLOWED:
+        assert transition(stage, ask) == ALLOWED[stage, ask] == TRANSITIONS[stage, ask]
+    else:
+        with pytest.raises(LoginError) as caught:
+            transition(stage, ask)
+        assert caught.value.status is LoginStatus.INVALID_DURING_LOGIN
+
+
+@pytest.mark.parametrize(("csg", "nsg", "transit"), list(itertools.product(range(4), range(4), (0, 1))))
+def test_every_value_of_csg_nsg_and_t(csg: int, nsg: int, transit: int) -> None:
+    request = LOGIN_REQUEST.unpack(LOGIN_REQUEST.pack(current_stage=csg, next_stage=nsg, transit=transit))
+    legal = csg in (0, 1) and (not transit or (nsg in (1, 3) and nsg > csg))
+    if legal:
+        assert ask_of(request).value == (csg, nsg if transit else None)
+    else:
+        with pytest.raises(LoginError) as caught:
+            ask_of(request)
+        assert caught.value.status is LoginStatus.INITIATOR_ERROR
+
+
+# -- good logins -------------------------------------------------------------------------------------------------------
+
+
+def test_operational_stage_alone() -> None:
+    login = make()
+    answer = send(login, {**NAMES, "HeaderDigest": "CRC32C,None"}, 1, 3)
+    assert answer.finished and answer.transit
+    assert decode(answer.data) == [
+        ("TargetPortalGroupTag", "1"),
+        ("HeaderDigest", "CRC32C"),
+        ("MaxRecvDataSegmentLength", str(DEFAULTS.max_recv_data_segment_bytes)),
+    ]
+    assert login.entry is not None and login.entry.name == TARGET
+    assert login.parameters.header_digest == "CRC32C"
+
+
+def test_security_stage_with_method_none_then_operational() -> None:
+    login = make()
+    first = send(login, {**NAMES, "AuthMethod": "CHAP,None"}, 0, 1)
+    assert first.transit and not first.finished
+    assert ("AuthMethod", "None") in decode(first.data)
+    assert login.stage is Stage.OPERATIONAL
+    assert send(login, {"MaxBurstLength": "65536"}, 1, 3).finished
+
+
+def test_straight_from_security_to_full_feature() -> None:
+    assert send(make(), {**NAMES, "AuthMethod": "None"}, 0, 3).finished
+
+
+def test_a_login_of_many_requests_declares_our_segment_once() -> None:
+    login = make()
+    answers = [send(login, NAMES, 1), send(login, {"MaxBurstLength": "65536"}, 1), send(login, {}, 1, 3)]
+    declared = [pair for answer in answers for pair in decode(answer.data) if pair[0] == "MaxRecvDataSegmentLength"]
+    assert len(declared) == 1
+    assert [answer.finished for answer in answers] == [False, False, True]
+
+
+def test_text_over_several_pdus() -> None:
+    login = make()
+    text = encode({**NAMES, "MaxBurstLength": "65536"})
+    answer = send(login, text[:30], 1, continues=1)
+    assert (answer.data, answer.transit) == (b"", False)
+    answer = send(login, text[30:], 1, 3)
+    assert ("MaxBurstLength", "65536") in decode(answer.data)
+
+
+def test_discovery_session_needs_no_target() -> None:
+    login = make()
+    keys = {"InitiatorName": "iqn.2026-01.example:me", "SessionType": "Discovery", "MaxBurstLength": "65536"}
+    answer = send(login, keys, 1, 3)
+    assert login.discovery and login.entry is None
+    assert ("MaxBurstLength", "Irrelevant") in decode(answer.data)
+    assert "TargetPortalGroupTag" not in dict(decode(answer.data))
+
+
+# -- authentication ----------------------------------------------------------------------------------------------------
+
+
+def test_an_authenticator_is_asked_until_it_is_satisfied() -> None:
+    login = make(Directory(authenticator=Challenge))
+    assert dict(decode(send(login, {**NAMES, "AuthMethod": "CHAP"}, 0).data))["AuthMethod"] == "CHAP"
+    challenge = send(login, {"CHAP_A": "5"}, 0, 1)
+    assert not challenge.transit, "the target doesn't agree while it waits for an answer"
+    assert dict(decode(challenge.data))["CHAP_I"] == "1"
+    assert send(login, {"CHAP_R": "0xgood"}, 0, 1).transit
+    assert send(login, {}, 1, 3).finished
+
+
+def test_a_wrong_answer_is_an_authentication_failure() -> None:
+    login = make(Directory(authenticator=Challenge))
+    send(login, {**NAMES, "AuthMethod": "CHAP"}, 0)
+    assert refusal(login, {"CHAP_R": "0xbad"}, 0, 1) is LoginStatus.AUTHENTICATION_FAILURE
+
+
+def test_who_must_authenticate_cannot_skip_or_leave_the_security_stage() -> None:
+    assert refusal(make(Directory(authenticator=Challenge)), NAMES, 1, 3) is LoginStatus.AUTHENTICATION_FAILURE
+    assert not send(make(Directory(authenticator=Challenge)), NAMES, 0, 3).transit
+    login = make(Directory(authenticator=Challenge))
+    assert refusal(login, {**NAMES, "AuthMethod": "None"}, 0, 1) is LoginStatus.AUTHENTICATION_FAILURE
+    login = make(Directory(authenticator=Challenge))
+    send(login, {**NAMES, "AuthMethod": "CHAP"}, 0)
+    assert refusal(login, {}, 1, 3) is LoginStatus.INVALID_DURING_LOGIN
+
+
+def test_keys_of_a_method_come_after_the_method_and_it_is_chosen_once() -> None:
+    login = make(Directory(authenticator=Challenge))
+    assert refusal(login, {**NAMES, "CHAP_A": "5"}, 0) is LoginStatus.INITIATOR_ERROR
+    login = make(Directory(authenticator=Challenge))
+    send(login, {**NAMES, "AuthMethod": "CHAP"}, 0)
+    assert refusal(login, {"AuthMethod": "CHAP"}, 0) is LoginStatus.INITIATOR_ERROR
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("keys", "fields", "status"), [
+    ({"TargetName": TARGET}, {}, LoginStatus.MISSING_PARAMETER),
+    ({"InitiatorName": ""}, {}, LoginStatus.MISSING_PARAMETER),
+    ({"InitiatorName": "iqn.x"}, {}, LoginStatus.MISSING_PARAMETER),
+    ({"InitiatorName": "i" * 224, "TargetName": TARGET}, {}, LoginStatus.INITIATOR_ERROR),
+    ({"InitiatorName": "iqn.x", "TargetName": "iqn.nowhere"}, {}, LoginStatus.NOT_FOUND),
+    ({"InitiatorName": "iqn.refused", "TargetName": TARGET}, {}, LoginStatus.AUTHORIZATION_FAILURE),
+    ({**NAMES, "SessionType": "Other"}, {}, LoginStatus.SESSION_TYPE_NOT_SUPPORTED),
+    (NAMES, {"version_min": 1, "version_max": 1}, LoginStatus.UNSUPPORTED_VERSION),
+    (NAMES, {"tsih": 77}, LoginStatus.SESSION_DOES_NOT_EXIST),
+    (NAMES, {"continues": 1}, LoginStatus.INITIATOR_ERROR),
+    ({**NAMES, "MaxBurstLength": "1"}, {}, LoginStatus.INITIATOR_ERROR),
+    ({**NAMES, "TargetAddress": "1"}, {}, LoginStatus.INITIATOR_ERROR),
+    (encode(NAMES) + encode(NAMES), {}, LoginStatus.INITIATOR_ERROR),
+    (encode(NAMES)[:-1], {}, LoginStatus.INITIATOR_ERROR),
+    (b"".join(b"X-%d=1\0" % number for number in range(700)) + encode(NAMES), {}, LoginStatus.INITIATOR_ERROR),
+])  # fmt: skip
+def test_refusal_of_a_first_request(keys: Any, fields: dict[str, int], status: LoginStatus) -> None:
+    entry = Entry()
+    entry.refused.add("iqn.refused")
+    assert refusal(make(Directory(entry)), keys, 1, 3, **fields) is status
+
+
+@pytest.mark.parametrize("changed", [{"isid": b"other!"}, {"cid": 1}, {"initiator_task_tag": 10}, {"tsih": 1}])
+def test_what_identifies_a_login_may_not_change(changed: dict[str, Any]) -> None:
+    login = make()
+    send(login, NAMES, 1)
+    assert refusal(login, {}, 1, 3, **changed) is LoginStatus.INITIATOR_ERROR
+
+
+def test_a_key_repeated_in_a_later_request_is_refused() -> None:
+    login = make()
+    send(login, {**NAMES, "MaxBurstLength": "65536"}, 1)
+    assert refusal(login, {"MaxBurstLength": "65536"}, 1, 3) is LoginStatus.INITIATOR_ERROR
+
+
+def test_a_login_that_goes_nowhere_ends() -> None:
+    login = make()
+    send(login, NAMES, 1)
+    with pytest.raises(LoginError):
+        for _ in range(100):
+            send(login, {}, 1)
+
+
+def test_text_without_end_is_refused() -> None:
+    login = make()
+    with pytest.raises(LoginError) as caught:
+        for _ in range(100):
+            send(login, b"X-a=" + b"a" * 4000, 1, continues=1)
+    assert caught.value.status is LoginStatus.INITIATOR_ERROR
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=60) | st.sampled_from([encode(NAMES), encode({"AuthMethod": "None"}), b""]),
+            st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans(),
+        ),
+        max_size=6,
+    )
+)  # fmt: skip
+def test_any_sequence_of_requests_ends_in_an_answer_or_a_refusal(requests: list[Any]) -> None:
+    login = make()
+    for data, csg, nsg, transit, more in requests:
+        header = LOGIN_REQUEST.pack(
+            isid=ISID, initiator_task_tag=9, current_stage=csg, next_stage=nsg, transit=transit, continues=more
+        )
+        try:
+            answer = login.request(LOGIN_REQUEST.unpack(header), data)
+        except LoginError:
+            return
+        assert not answer.finished or login.parameters.initiator_name
+
+
+# -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+def test_refused_login_answers_with_the_status_and_closes() -> None:
+    wire = Wire(login=False)
+    wire.initiator.target_name = "iqn.nowhere"
+    wire.initiator.login()
+    wire.pump()
+    assert wire.initiator.login_status == 0x0203
+    assert wire.connection.wants_close and "no target iqn.nowhere" in wire.connection.why
+
+
+def test_login_gives_tsih_and_a_window() -> None:
+    wire = Wire()
+    assert wire.initiator.tsih == 1
+    assert wire.initiator.max_cmd_sn == wire.initiator.cmd_sn + DEFAULTS.window - 1
+
+
+def test_login_one_byte_at_a_time_with_security_stage() -> None:
+    wire = Wire(login=False, chunk=1)
+    wire.initiator.login(security=True)
+    wire.pump()
+    assert wire.initiator.full_feature
+
+
+def test_redirection_goes_out_with_its_address() -> None:
+    class Moved:
+        methods = ("None",)
+        finished = True
+
+        def begin(self, method: str) -> None:
+            where = (("TargetAddress", "192.0.2.5:3260,1"),)
+            raise LoginError(LoginStatus.TARGET_MOVED_TEMPORARILY, "it is elsewhere", where)
+
+        def step(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+            return []
+
+    wire = Wire(login=False, directory=Directory(authenticator=Moved))
+    wire.initiator.login(security=True)
+    wire.pump()
+    assert wire.initiator.login_status == 0x0101
+    assert wire.initiator.others[-1].data == b"TargetAddress=192.0.2.5:3260,1\0"
+
+
+def test_commands_before_the_login_has_ended_close_the_connection() -> None:
+    wire = Wire(login=False)
+    wire.initiator.scsi(bytes(16))
+    wire.pump()
+    assert wire.connection.wants_close and not wire.executed
+
+
+def test_second_login_in_full_feature_phase_is_a_protocol_error() -> None:
+    wire = Wire()
+    wire.initiator.login_request({}, stage=1, following=3)
+    wire.pump()
+    assert wire.connection.wants_close
+    assert wire.initiator.others[-1].fields.reason == 4
+
+
+def test_joining_a_session_with_one_connection_is_refused() -> None:
+    first = Wire()
+    second = Initiator(cid=1, tsih=first.initiator.tsih, keys={})
+    second.keys = {}
+    wire = Wire(beside=first, initiator=second, login=False)
+    second.login()
+    wire.pump()
+    assert second.login_status == 0x0206
+    assert not first.connection.wants_close
