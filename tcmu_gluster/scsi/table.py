@@ -6,6 +6,7 @@ COMMAND OPERATION CODE, and REPORT SUPPORTED OPERATION CODES prints it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import Any, Optional, Union
@@ -93,6 +94,14 @@ class Entry:
             return WHOLE_UNIT
         lba: int = fields.logical_block_address
         return lba, lba + getattr(fields, self.length_name)
+
+    def alone_on_its_blocks(self) -> Entry:
+        """The row of a command that modifies, as if nothing else might touch its blocks meanwhile."""
+        if not self.modifies or self.overlap != WRITES:
+            return self
+        row = copy.copy(self)
+        row.overlap, row.is_plain = ATOMIC, False
+        return row
 
     def __repr__(self) -> str:
         return f"Entry({self.name})"

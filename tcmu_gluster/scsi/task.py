@@ -99,7 +99,7 @@ class TaskSet:
     restless    how many of them a plain READ or WRITE has to look at before it starts; 0 nearly always
     """
 
-    __slots__ = ("_pumping", "_start", "restless", "running", "waiting")
+    __slots__ = ("_ending", "_pumping", "_start", "restless", "running", "waiting")
 
     def __init__(self, start: Callable[[Command], Optional[Response]]) -> None:
         self._start = start
@@ -107,6 +107,7 @@ class TaskSet:
         self.waiting: list[Task] = []
         self.restless = 0
         self._pumping = False
+        self._ending: list[tuple[set[Task], Callable[[], None]]] = []
 
     def has_to_wait(self, command: Command) -> bool:
         """Whether command conflicts with one that runs, or with one that waits since before (unless HEAD OF QUEUE)."""
@@ -141,6 +142,8 @@ class TaskSet:
             self.restless -= 1
         assert command.done is not None
         command.done(command, response)
+        if self._ending:
+            self._note_end(task)
         if self.waiting:
             self.pump()
 
@@ -177,13 +180,17 @@ class TaskSet:
     ) -> list[Command]:
         """End every task that which() picks: response_for(command) is its end, when the backend has let go of it.
 
-        done() is called when all of them have ended (at once if none runs). Returns the commands that were picked.
+        done() is called when all of them have ended (at once if none runs; also those that were aborted before count).
+        Returns the commands that were picked.
         """
-        running = [task for task, aborted in self.running.items() if aborted is None and which(task.command)]
+        running = [task for task in self.running if which(task.command)]
         waiting = [task for task in self.waiting if which(task.command)]
         commands = [task.command for task in (*running, *waiting)]
+        if running:
+            self._ending.append((set(running), done))
         for task in running:
-            self.running[task] = response_for(task.command)
+            if self.running[task] is None:
+                self.running[task] = response_for(task.command)
         for task in waiting:
             self.waiting.remove(task)
             self.restless -= 1
@@ -192,30 +199,37 @@ class TaskSet:
                 task.command.done(task.command, response_for(task.command))
         if waiting:
             self.pump()
-        _when_all_ended(running, done)
+        if not running:
+            done()
         return commands
+
+    def _note_end(self, task: Task) -> None:
+        """Tell those who wait for aborted tasks and have none left."""
+        for entry in tuple(self._ending):
+            tasks, done = entry
+            tasks.discard(task)
+            if not tasks:
+                self._ending.remove(entry)
+                done()
+
+    def is_waiting(self, command: Command) -> bool:
+        """Whether it has not started yet."""
+        return any(task.command is command for task in self.waiting)
+
+    def abandon(self, command: Command, response: Response) -> None:
+        """A front answered a running command before the backend let go of it: until then its blocks are closed.
+
+        Nobody else starts on them, or what was abandoned could come down after what replaced it. Its further steps
+        are dropped, and its done() comes with response when the backend is through.  Raises KeyError if it doesn't run.
+        """
+        task = next((task for task in self.running if task.command is command), None)
+        if task is None:
+            raise KeyError(command)
+        self.running[task] = response
+        if not is_restless(command):
+            command.entry = command.entry.alone_on_its_blocks()
+            self.restless += is_restless(command)
 
     def find(self, which: Callable[[Command], bool]) -> Optional[Command]:
         """A command that runs or waits."""
         return next((task.command for task in (*self.running, *self.waiting) if which(task.command)), None)
-
-
-def _when_all_ended(tasks: list[Task], done: Callable[[], None]) -> None:
-    """Call done() once every one of these commands had its end: their done is wrapped."""
-    left = len(tasks)
-    if not left:
-        done()
-        return
-
-    def wrapped(original: Any) -> Callable[[Command, Response], None]:
-        def ended(command: Command, response: Response) -> None:
-            nonlocal left
-            original(command, response)
-            left -= 1
-            if not left:
-                done()
-
-        return ended
-
-    for task in tasks:
-        task.command.done = wrapped(task.command.done)
