@@ -81,7 +81,8 @@ class Tgt(Server):
 
     def start(self) -> None:
         os.makedirs("/run/tgtd", exist_ok=True)
-        port, self.control = free_port(), str(free_port())
+        # The control "port" is only part of a Unix socket's name, and tgtd takes no number above 32767.
+        port, self.control = free_port(), str(os.getpid() % 32000 + 1)
         quiet = subprocess.DEVNULL
         command = ["tgtd", "-f", "-C", self.control, "--iscsi", f"portal=127.0.0.1:{port}"]
         self.process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)

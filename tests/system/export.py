@@ -41,7 +41,7 @@ class Export:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Export:
-        return self.start()
+        return self if self._process is not None else self.start()
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
