@@ -225,19 +225,21 @@ class TcmuFront:
             self._send()
 
     def _give_up(self, command: RingCommand) -> None:
-        waits = command.task is not None and command.task.generator is None
+        waits = self.unit.tasks.is_waiting(command)
         takes_data = bool(command.data_in_bytes) and not DATA_OUT[command.cdb[0]]
         log.warning("%s: %s has taken more than %g seconds%s", self.name, command, self._limit_seconds,
                     "; it is answered when storage answers" if takes_data and not waits else "")  # fmt: skip
         if takes_data and not waits:
             self._held.add(command)
             return
-        self._abort(command)
-        if command not in self._pending:
-            return  # it ended while it was aborted
-        if command.data_out_bytes and DATA_OUT[command.cdb[0]] and not self.unit.backend.capabilities.copies_writes:
-            self._held.add(command)
+        if waits:
+            self._abort(command)
             return
+        if command.data_out_bytes and not self.unit.backend.capabilities.copies_writes:
+            self._held.add(command)
+            self._abort(command)
+            return
+        self.unit.tasks.abandon(command, BUSY)
         del self._pending[command]
         self._given_up.add(command)
         self.ring.complete(command, BUSY)
