@@ -3,8 +3,9 @@
 libgfapi cannot cancel a call. What has run longer than the limit is given up like this:
 * a command that still waits for another one ends at once;
 * one that takes Data-In (a READ) is answered only by its own callback: gfapi will write into the ring's memory then;
-* any other (a WRITE whose data the backend took, a flush, an UNMAP) is answered BUSY, and the unit keeps its LBA range
-  closed until its callback. Until then it counts as outstanding, so that nobody resets or unmaps the ring.
+* any other is answered BUSY, at once where the backend has no more business with the ring's memory (a flush, a WRITE
+  whose data it copied), else by its callback; LIO's own limit speaks to the initiator before that, if it must.
+  Until the callback the unit keeps its LBA range closed, and it counts as outstanding: nobody resets or unmaps the ring.
 """
 
 from __future__ import annotations
@@ -235,11 +236,10 @@ class TcmuFront:
         if waits:
             self._abort(command)
             return
-        if command.data_out_bytes and not self.unit.backend.capabilities.copies_writes:
-            self._held.add(command)
-            self._abort(command)
-            return
         self.unit.tasks.abandon(command, BUSY)
+        if command.data_out_bytes and not self.unit.backend.capabilities.copies_writes:
+            self._held.add(command)  # the backend may still read the ring's memory
+            return
         del self._pending[command]
         self._given_up.add(command)
         self.ring.complete(command, BUSY)
