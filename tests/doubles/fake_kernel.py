@@ -189,7 +189,8 @@ class FakeKernel:
         data = b"".join(bytes(self.memory[base : base + length]) for base, length in issue.iovecs)
         data = data[: issue.data_in_bytes]
         residual = 0
-        if uflags and read_length:
+        if uflags:
+            assert read_length, "READ_LEN 0 means nothing to the kernel"
             residual = len(data) - min(read_length, len(data))
             data = data[: len(data) - residual]
         return Answer(status, data, residual=residual)

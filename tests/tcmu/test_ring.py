@@ -407,7 +407,7 @@ class TestRing:
         assert fetch(self.ring) == []
         assert self.ring.state is RingState.DEAD and "reset_ring" in self.ring.reason
         before = bytes(self.kernel.memory)
-        self.ring.complete(second, GOOD)
+        self.ring.complete(second, Response(Status.BUSY))
         assert not self.ring.publish()
         assert bytes(self.kernel.memory) == before and fresh.answer is None
         assert self.ring.drained, "the backend is done with everything: a reset is allowed now"
@@ -511,12 +511,13 @@ def test_a_hostile_entry_kills_the_ring_and_posts_nothing(
     assert bytes(kernel.memory) == before and ring.drained
 
 
-def test_an_id_that_is_still_in_flight_kills_the_ring(access: AccessFactory) -> None:
+@pytest.mark.parametrize("second", [TEST_UNIT_READY, READ_10])
+def test_an_id_that_is_still_in_flight_kills_the_ring(access: AccessFactory, second: bytes) -> None:
     kernel = FakeKernel()
     ring = Ring(memoryview(kernel.memory), access)
     kernel.submit(TEST_UNIT_READY)
     (command,) = fetch(ring)
-    kernel.submit(TEST_UNIT_READY)
+    kernel.submit(second, data_in_bytes=40 if second is READ_10 else 0)
     struct.pack_into("=H", kernel.memory, 128 + 120 + 4, command.entry_id)
     assert fetch(ring) == []
     assert ring.state is RingState.DEAD and "still in flight" in ring.reason
