@@ -86,9 +86,12 @@ def play(uri: str, folder: Path) -> None:
         run("qemu-img", "convert", "-f", "raw", "-O", "raw", export.url, back)
         run("cmp", pattern, back)
         run("qemu-img", "bench", "-f", "raw", "-t", "none", "-c", "20000", "-d", "32", "-s", "4096", export.url)
+        serial = export.ready["serial"]
         end(export)
     heading("End it, serve the same file again: the data is on the volume, not in the process")
     with serve(uri) as export:
+        if export.ready["serial"] != serial:
+            sys.exit(f"script/demo: the same file is another disk now: {serial} became {export.ready['serial']}")
         run("qemu-img", "compare", "-f", "raw", "-F", "raw", pattern, export.url)
         end(export)
 
