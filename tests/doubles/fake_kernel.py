@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 OOOC, READ_LEN, TMR, KEEP_BUF = 1, 2, 4, 8
 ALL_FLAGS = OOOC | READ_LEN | TMR | KEEP_BUF
@@ -57,13 +57,14 @@ class FakeKernel:
 
     def __init__(
         self, *, ring_bytes: int = 1192, blocks: int = 12, block_bytes: int = 64, flags: int = ALL_FLAGS,
-        ids: int = 65535, scatter: bool = False,
+        ids: int = 65535, scatter: bool = False, memory: Optional[memoryview] = None,
     ) -> None:  # fmt: skip
         assert ring_bytes % 8 == 0
         self.size, self.block_bytes, self.flags, self.ids = ring_bytes, block_bytes, flags, ids
         self.base, self.data = MAILBOX, MAILBOX + ring_bytes
         self.scatter = scatter
-        self.memory = bytearray([POISON]) * (self.data + blocks * block_bytes)
+        self.memory: Any = bytearray(self.data + blocks * block_bytes) if memory is None else memory
+        self.memory[MAILBOX:] = bytes([POISON]) * (len(self.memory) - MAILBOX)
         self.memory[:MAILBOX] = bytes(MAILBOX)
         struct.pack_into("=HHIII", self.memory, 0, 2, flags, MAILBOX, ring_bytes, 0)
         self.head = self.cleaned = 0

@@ -8,6 +8,10 @@ answered (I11), a reset ring read from 0 (I12). FakeKernel.notify() raises for m
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -253,3 +257,20 @@ TestShimAccess = pytest.mark.skipif(not shim_is_built(), reason="the C shim is n
 TestWithoutOutOfOrder = InOrderMachine.TestCase
 TestInOrderByRequest = OldKernelMachine.TestCase
 TestScattered = ScatteredMachine.TestCase
+
+
+# -- I5 once more, with pages that nobody may touch --------------------------------------------------------------------
+
+
+def run_guarded(*arguments: str) -> int:
+    root = Path(__file__).resolve().parents[2]
+    program = [sys.executable, "-m", "tests.doubles.guarded_kernel", *arguments]
+    return subprocess.run(program, cwd=root, timeout=120, check=False).returncode
+
+
+def test_no_byte_outside_of_the_commands_in_flight_is_touched() -> None:
+    assert run_guarded() == 0
+
+
+def test_the_guard_bites() -> None:
+    assert run_guarded("touch") == -signal.SIGSEGV
