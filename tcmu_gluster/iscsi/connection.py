@@ -343,3 +343,4 @@ class Connection:
             )
             request.asked = False
             self.emit(request)
+            del session.tasks[task.tag]  # the initiator may use the tag again

@@ -26,18 +26,20 @@ def settle(name: str, value: str, when: When = When.OPERATIONAL, **how: bool) ->
 
 
 @pytest.mark.parametrize(("name", "offer", "answer"), [
-    ("HeaderDigest", "CRC32C,None", "CRC32C"), ("HeaderDigest", "None,CRC32C", "None"), ("DataDigest", "CRC32C", "CRC32C"),
-    ("HeaderDigest", "MD4", "Reject"), ("HeaderDigest", "MD4,None", "None"),
+    ("HeaderDigest", "CRC32C,None", "CRC32C"), ("HeaderDigest", "None,CRC32C", "None"),
+    ("DataDigest", "CRC32C", "CRC32C"), ("HeaderDigest", "MD4", "Reject"), ("HeaderDigest", "MD4,None", "None"),
     ("MaxConnections", "8", "2"), ("MaxConnections", "1", "1"),
     ("InitialR2T", "No", "No"), ("InitialR2T", "Yes", "Yes"),
     ("ImmediateData", "No", "No"), ("ImmediateData", "Yes", "Yes"),
-    ("MaxBurstLength", "16776192", "100000"), ("MaxBurstLength", "65536", "65536"), ("MaxBurstLength", "0x10000", "65536"),
+    ("MaxBurstLength", "16776192", "100000"), ("MaxBurstLength", "65536", "65536"),
+    ("MaxBurstLength", "0x10000", "65536"),
     ("FirstBurstLength", "262144", "70000"), ("FirstBurstLength", "512", "512"),
     ("DefaultTime2Wait", "2", "3"), ("DefaultTime2Wait", "60", "60"), ("DefaultTime2Retain", "20", "10"),
     ("MaxOutstandingR2T", "16", "4"), ("DataPDUInOrder", "No", "Yes"), ("DataSequenceInOrder", "No", "Yes"),
     ("ErrorRecoveryLevel", "2", "0"), ("TaskReporting", "FastAbort,RFC3720", "RFC3720"),
     ("TaskReporting", "FastAbort", "Reject"), ("iSCSIProtocolLevel", "2", "1"), ("iSCSIProtocolLevel", "0", "0"),
-    ("IFMarker", "Yes", "No"), ("OFMarker", "No", "No"), ("IFMarkInt", "2048", "Reject"), ("OFMarkInt", "1~9", "Reject"),
+    ("IFMarker", "Yes", "No"), ("OFMarker", "No", "No"), ("IFMarkInt", "2048", "Reject"),
+    ("OFMarkInt", "1~9", "Reject"),
     ("X-com.example.magic", "1", "NotUnderstood"), ("Madeup", "1", "NotUnderstood"),
     ("MaxRecvDataSegmentLength", "65536", None), ("InitiatorAlias", "db1", None),
     ("MaxBurstLength", "Reject", None), ("HeaderDigest", "NotUnderstood", None),
@@ -48,7 +50,8 @@ def test_answer_to_an_offer(name: str, offer: str, answer: Optional[str]) -> Non
 
 @pytest.mark.parametrize(("name", "value"), [
     ("MaxBurstLength", "511"), ("MaxBurstLength", "16777216"), ("MaxBurstLength", "-1"), ("MaxBurstLength", "many"),
-    ("MaxBurstLength", ""), ("MaxBurstLength", "0x"), ("MaxBurstLength", "1" * 5000), ("MaxBurstLength", "٣٢١٣"), ("MaxBurstLength", "0x_1000"), ("MaxConnections", "²"),
+    ("MaxBurstLength", ""), ("MaxBurstLength", "0x"), ("MaxBurstLength", "1" * 5000),
+    ("MaxBurstLength", "٣٢١٣"), ("MaxBurstLength", "0x_1000"), ("MaxConnections", "²"),
     ("MaxConnections", "0"), ("ErrorRecoveryLevel", "3"), ("InitialR2T", "yes"), ("ImmediateData", "1"),
     ("MaxRecvDataSegmentLength", "0"), ("TargetAlias", "a"), ("TargetAddress", "a"), ("TargetPortalGroupTag", "1"),
     ("SendTargets", "All"), ("DefaultTime2Wait", "3601"),

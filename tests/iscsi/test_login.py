@@ -20,14 +20,15 @@ from tests.doubles.iscsi_wire import TARGET, Directory, Entry, Wire
 ISID = bytes.fromhex("00023d000001")
 NAMES = {"InitiatorName": "iqn.2026-01.example:me", "TargetName": TARGET}
 
-S, O, F = Stage.SECURITY, Stage.OPERATIONAL, Stage.FULL_FEATURE
+SEC, OPER, FULL = Stage.SECURITY, Stage.OPERATIONAL, Stage.FULL_FEATURE
 # RFC 7143 6.3.1: what CSG and NSG may follow each other. Everything else is refused.
 ALLOWED = {
-    (Stage.START, Ask.SECURITY): (S, S), (Stage.START, Ask.SECURITY_TO_OPERATIONAL): (S, O),
-    (Stage.START, Ask.SECURITY_TO_FULL): (S, F), (Stage.START, Ask.OPERATIONAL): (O, O),
-    (Stage.START, Ask.OPERATIONAL_TO_FULL): (O, F),
-    (S, Ask.SECURITY): (S, S), (S, Ask.SECURITY_TO_OPERATIONAL): (S, O), (S, Ask.SECURITY_TO_FULL): (S, F),
-    (O, Ask.OPERATIONAL): (O, O), (O, Ask.OPERATIONAL_TO_FULL): (O, F),
+    (Stage.START, Ask.SECURITY): (SEC, SEC), (Stage.START, Ask.SECURITY_TO_OPERATIONAL): (SEC, OPER),
+    (Stage.START, Ask.SECURITY_TO_FULL): (SEC, FULL), (Stage.START, Ask.OPERATIONAL): (OPER, OPER),
+    (Stage.START, Ask.OPERATIONAL_TO_FULL): (OPER, FULL),
+    (SEC, Ask.SECURITY): (SEC, SEC), (SEC, Ask.SECURITY_TO_OPERATIONAL): (SEC, OPER),
+    (SEC, Ask.SECURITY_TO_FULL): (SEC, FULL),
+    (OPER, Ask.OPERATIONAL): (OPER, OPER), (OPER, Ask.OPERATIONAL_TO_FULL): (OPER, FULL),
 }  # fmt: skip
 
 

@@ -44,7 +44,8 @@ def test_nexus_names_initiator_port_and_target_port() -> None:
     entry = Entry()
     entry.relative_target_port = 3
     nexus = start(SessionRegistry(), entry=entry).nexus
-    assert (nexus.initiator_name, nexus.isid, nexus.target_name, nexus.relative_target_port) == (NAME, ISID, entry.name, 3)
+    assert (nexus.initiator_name, nexus.isid) == (NAME, ISID)
+    assert (nexus.target_name, nexus.relative_target_port) == (entry.name, 3)
     assert nexus.transport_id == transport_id(NAME, ISID)
 
 

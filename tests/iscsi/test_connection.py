@@ -1,0 +1,281 @@
+"""A connection as its shell sees it: time, ends, wakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcmu_gluster.iscsi import pdu
+from tcmu_gluster.iscsi.life import State
+from tcmu_gluster.iscsi.settings import Settings
+from tcmu_gluster.iscsi.task_set import SessionEnded, SessionStarted
+from tcmu_gluster.scsi.command import Function
+from tests.doubles.initiator import Initiator
+from tests.doubles.iscsi_wire import Wire
+
+TIMES = Settings(login_seconds=15, ping_seconds=10, data_seconds=30, closing_seconds=5)
+
+
+def pass_time(wire: Wire, now: float) -> None:
+    """Call handle_timeout at every deadline up to now, as a shell does."""
+    connection = wire.connection
+    for _ in range(100):
+        deadline = connection.next_deadline()
+        if deadline is None or deadline > now:
+            break
+        wire.now = deadline
+        connection.handle_timeout(deadline)
+        wire.run()
+    wire.now = now
+
+
+def test_a_session_begins_with_an_event_and_ends_with_one() -> None:
+    wire = Wire()
+    (started,) = wire.events
+    assert isinstance(started, SessionStarted)
+    assert started.session.target is wire.directory.entries[wire.initiator.target_name].target
+    wire.connection.closed(1.0, "gone")
+    wire.run()
+    ended = wire.events[-1]
+    assert isinstance(ended, SessionEnded) and ended.session is started.session and ended.why == "gone"
+    wire.connection.closed(2.0)
+    wire.run()
+    assert len(wire.events) == 2, "once"
+
+
+def test_a_login_that_stalls_is_dropped() -> None:
+    wire = Wire(login=False, settings=TIMES)
+    wire.give(bytes(47))
+    assert wire.connection.next_deadline() == 15
+    pass_time(wire, 14.9)
+    assert not wire.connection.wants_close
+    pass_time(wire, 15)
+    assert wire.connection.state is State.DEAD and wire.connection.next_deadline() is None
+
+
+def test_a_silent_initiator_is_pinged_and_dropped_when_it_stays_silent() -> None:
+    wire = Wire(settings=TIMES)
+    pass_time(wire, 10)
+    data = wire.fetch()
+    ping = pdu.NOP_IN.unpack(data)
+    assert ping.initiator_task_tag == pdu.NO_TAG and ping.target_transfer_tag != pdu.NO_TAG
+    assert ping.stat_sn == wire.initiator.exp_stat_sn, "a ping uses up no StatSN"
+    pass_time(wire, 19.9)
+    assert not wire.connection.wants_close
+    pass_time(wire, 20)
+    wire.run()
+    assert wire.connection.state is State.DEAD
+    assert isinstance(wire.events[-1], SessionEnded) and "answer" in wire.events[-1].why
+
+
+def test_an_initiator_that_answers_pings_lives() -> None:
+    wire = Wire(settings=TIMES)
+    for now in range(10, 200, 10):
+        pass_time(wire, now)
+        ping = pdu.NOP_IN.unpack(wire.fetch())
+        wire.initiator.queue(
+            pdu.NOP_OUT, immediate=1, initiator_task_tag=pdu.NO_TAG, target_transfer_tag=ping.target_transfer_tag,
+            cmd_sn=wire.initiator.cmd_sn,
+        )  # fmt: skip
+        wire.pump()
+    assert wire.connection.state is State.FULL_FEATURE
+
+
+def test_data_that_never_comes_ends_the_connection_even_if_it_talks() -> None:
+    wire = Wire(settings=TIMES)
+    wire.initiator.answer_r2t = False
+    wire.write(0, b"w" * 65536, immediate_data=0)
+    wire.pump()
+    for now in range(5, 30, 5):
+        pass_time(wire, now)
+        wire.initiator.nop()
+        wire.pump()
+    assert not wire.connection.wants_close
+    pass_time(wire, 30)
+    wire.run()
+    assert wire.connection.state is State.DEAD and "owes Data-Out" in wire.connection.why
+    assert wire.pool.handed_out_bytes == 0
+
+
+def test_data_that_comes_slowly_is_waited_for() -> None:
+    wire = Wire(settings=TIMES)
+    wire.initiator.answer_r2t = False
+    task = wire.write(0, b"w" * 65536, immediate_data=0)
+    wire.pump()
+    wire.initiator.agreed["MaxRecvDataSegmentLength"] = "8192"
+    (r2t,) = wire.initiator.answers(pdu.Opcode.R2T)
+    wire.initiator.data_out(task, 0, 65536, r2t.fields.target_transfer_tag)
+    stream = wire.initiator.take()
+    step = len(stream) // 8 + 1
+    for index in range(8):
+        wire.now = 9.0 * index
+        pass_time(wire, wire.now)
+        wire.give(stream[index * step : (index + 1) * step])
+    wire.pump()
+    assert task.status == 0
+
+
+def test_a_shutdown_asks_for_a_logout_and_waits_a_while() -> None:
+    wire = Wire(settings=TIMES)
+    wire.connection.request_logout(100.0)
+    wire.pump()
+    (message,) = wire.initiator.answers(pdu.Opcode.ASYNC_MESSAGE)
+    assert (message.fields.async_event, message.fields.parameter3) == (1, 5)  # RFC 7143 11.9.1
+    task = wire.read(0, 512)
+    wire.pump()
+    assert task.status == 0, "commands still run"
+    assert wire.connection.next_deadline() == 105
+    wire.initiator.logout()
+    wire.pump()
+    assert wire.connection.state is State.CLOSING and len(wire.initiator.answers(pdu.Opcode.LOGOUT_RESPONSE)) == 1
+
+
+def test_an_initiator_that_does_not_log_out_is_dropped() -> None:
+    wire = Wire(settings=TIMES)
+    wire.connection.request_logout(100.0)
+    wire.connection.handle_timeout(105.0)
+    wire.run()
+    assert wire.connection.state is State.DEAD and isinstance(wire.events[-1], SessionEnded)
+
+
+def test_a_shutdown_during_login_closes_at_once() -> None:
+    wire = Wire(login=False)
+    wire.connection.request_logout(1.0)
+    assert wire.connection.wants_close
+
+
+def test_closing_does_not_wait_forever() -> None:
+    wire = Wire(settings=TIMES)
+    wire.initiator.logout()
+    wire.give(wire.initiator.take())
+    assert wire.connection.state is State.CLOSING and wire.connection.next_deadline() == 5
+    wire.connection.handle_timeout(5.0)
+    assert wire.connection.state is State.DEAD
+
+
+def test_output_is_counted_until_it_is_taken() -> None:
+    wire = Wire()
+    wire.read(0, 512)
+    wire.give(wire.initiator.take())
+    assert wire.connection.output_bytes == 48 + 512
+    wire.fetch()
+    assert wire.connection.output_bytes == 0
+
+
+# -- several connections in one session (MaxConnections 2) -------------------------------------------------------------
+
+TWO = Settings(max_connections=2)
+
+
+def join(first: Wire, cid: int = 1) -> Wire:
+    """A further connection of first's session; CmdSN is shared by hand."""
+    initiator = Initiator(cid=cid, tsih=first.initiator.tsih, cmd_sn=first.initiator.cmd_sn)
+    initiator.keys = {"MaxRecvDataSegmentLength": "262144"}
+    return Wire(beside=first, initiator=initiator, settings=TWO, hold=first.hold)
+
+
+def pair(hold: bool = False) -> tuple[Wire, Wire]:
+    first = Wire({"MaxConnections": "2"}, settings=TWO, hold=hold)
+    assert first.initiator.agreed["MaxConnections"] == "2"
+    return first, join(first)
+
+
+def test_two_connections_share_the_window_and_answer_on_their_own() -> None:
+    first, second = pair()
+    assert first.connection.session is second.connection.session and len(first.registry) == 1
+    on_first = first.read(0, 512)
+    first.pump()
+    second.initiator.cmd_sn = first.initiator.cmd_sn + 1
+    early = second.read(0, 512)
+    second.pump()
+    assert on_first.status == 0 and early.status is None, "a command on the first connection is missing"
+    between = first.read(0, 512)
+    first.pump()
+    second.run()
+    second.pump()
+    assert between.status == early.status == 0
+
+
+def test_a_lost_connection_of_two_aborts_its_tasks_and_leaves_the_session() -> None:
+    first, second = pair(hold=True)
+    first.management_answer = None
+    first.initiator.cmd_sn = second.initiator.cmd_sn
+    task = first.read(0, 512)
+    first.pump()
+    first.connection.closed(1.0)
+    first.run()
+    (abort,) = first.managed
+    assert (abort.function, abort.referenced_tag, abort.asked) == (Function.ABORT_TASK, task.tag, False)
+    first.finish()
+    first.connection.complete_management(abort, 0)
+    assert first.fetch() == b"" and len(first.registry) == 1
+    second.initiator.cmd_sn = first.initiator.cmd_sn
+    after = second.read(0, 512)
+    second.pump()
+    second.finish()
+    second.pump()
+    assert after.status == 0
+
+
+def test_logout_of_the_other_connection_and_of_the_session() -> None:
+    first, second = pair()
+    first.initiator.logout(reason=1, cid=1)
+    first.pump()
+    assert second.connection.wants_close and not first.connection.wants_close and second.woken
+    third = join(first, cid=2)
+    third.initiator.logout(reason=0)
+    third.pump()
+    assert first.connection.wants_close and third.connection.wants_close and len(first.registry) == 0
+
+
+def test_a_login_with_the_same_cid_reinstates_the_connection() -> None:
+    first = Wire({"MaxConnections": "1"}, hold=True)
+    first.read(0, 512)
+    first.pump()
+    again = join(first, cid=0)
+    assert first.connection.wants_close and not again.connection.wants_close
+    assert len(again.registry) == 1 and not any(isinstance(event, SessionEnded) for event in first.events)
+    first.run()
+    assert first.managed[0].function is Function.ABORT_TASK
+    again.initiator.cmd_sn = first.initiator.cmd_sn
+    task = again.read(0, 512)
+    again.pump()
+    again.finish()
+    again.pump()
+    assert task.status == 0
+
+
+def test_a_reset_over_one_connection_ends_a_landing_on_another() -> None:
+    first, second = pair()
+    second.initiator.answer_r2t = False
+    second.initiator.agreed.update(first.initiator.agreed)
+    task = second.write(0, b"w" * 65536, immediate_data=0)
+    second.pump()
+    (r2t,) = second.initiator.answers(pdu.Opcode.R2T)
+    second.initiator.data_out(task, 0, 65536, r2t.fields.target_transfer_tag)
+    stream = second.initiator.take()
+    second.give(stream[:100])
+    assert second.connection.framing.landing
+    first.initiator.manage(Function.LOGICAL_UNIT_RESET)
+    first.pump()
+    taken = first.pool.take(65536)
+    assert taken is not None
+    taken[:] = bytes(65536)
+    second.give(stream[100:])
+    assert bytes(taken) == bytes(65536), "memory of another is not written"
+    second.initiator.cmd_sn = second.connection.session.window.expected  # type: ignore[union-attr]
+    after = second.read(0, 512)
+    second.pump()
+    assert task.status is None and after.status == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_commands_are_returned_once(count: int) -> None:
+    wire = Wire()
+    for _ in range(count):
+        wire.initiator.scsi(bytes(16))
+    stream = wire.initiator.take()
+    view = wire.connection.receive_buffer()
+    view[: len(stream)] = stream
+    wire.connection.received(len(stream), 0.0)
+    assert len(wire.connection.commands()) == count
+    assert wire.connection.commands() == []
