@@ -60,6 +60,8 @@ class Device:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._retry_seconds = 0.0
+        with contextlib.suppress(OSError, TcmuGlusterError):  # what is wrong with it is said when it is opened
+            self.backing = self._backing()
 
     @property
     def name(self) -> str:
