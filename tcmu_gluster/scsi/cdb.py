@@ -106,3 +106,6 @@ VERIFY_12 = cdb("VERIFY(12)", 0xAF, (*_VERIFY_BITS, _lba(4), Int("verification_l
 
 LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_length", "prefetch_length")
 """How the commands that name a range of blocks call its length."""
+
+LENGTH_0_OF_6_BYTES = 256
+"""What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-3 5.9."""

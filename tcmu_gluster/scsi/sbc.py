@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from tcmu_gluster.backends.base import Flush, Operation, Read, Write
-from tcmu_gluster.scsi import buffers
+from tcmu_gluster.scsi import buffers, cdb
 from tcmu_gluster.scsi.command import GOOD, Command, Response
 from tcmu_gluster.scsi.limits import physical_exponent
 from tcmu_gluster.scsi.sense import InvalidFieldInCdb, LbaOutOfRange, Miscompare
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 """How much a command reads or writes at a time when its memory isn't the initiator's."""
-
-READ_6_WHOLE = 256
-"""What TRANSFER LENGTH 0 means in the 6-byte commands, in blocks."""
 
 READ_CAPACITY_10_DATA = Layout("READ CAPACITY(10) parameter data", 8, (
     Int("returned_logical_block_address", 0, 4),
@@ -87,7 +84,7 @@ def _after_flush(operation: Read, views: buffers.Views) -> Steps:
 def read_6(unit: LogicalUnit, command: Command) -> Result:
     """READ(6).  Source: SBC-3 5.9."""
     fields = command.fields
-    lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
+    lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     check_range(unit, lba, blocks)
     views = command.data_in(blocks * unit.block_size_bytes)
     return Read(lba * unit.block_size_bytes, views), Response(0, views)
@@ -118,7 +115,7 @@ def write(unit: LogicalUnit, command: Command) -> Result:
 def write_6(unit: LogicalUnit, command: Command) -> Result:
     """WRITE(6).  Source: SBC-3 5.29."""
     fields = command.fields
-    lba, blocks = fields.logical_block_address, fields.transfer_length or READ_6_WHOLE
+    lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     command.data_out_wanted = blocks * unit.block_size_bytes
     check_range(unit, lba, blocks)
     views = whole_blocks(unit, command, blocks)

@@ -57,7 +57,7 @@ class Entry:
 
     __slots__ = (  # noqa: RUF023 (the columns, then what is worked out from them)
         "operation_code", "service_action", "layout", "handler", "data", "gates", "overlap", "needs",
-        "name", "usage", "nominal_seconds", "recommended_seconds", "length_name",
+        "name", "usage", "nominal_seconds", "recommended_seconds", "length_name", "no_length",
         "control", "is_free", "is_plain", "modifies", "record", "unpack_raw",
     )  # fmt: skip
 
@@ -82,6 +82,7 @@ class Entry:
         self.is_free, self.is_plain = overlap == FREE, overlap in (READS, WRITES)
         self.control = layout.size_bytes - 1
         self.record, self.unpack_raw = layout.record, layout.unpack_raw
+        self.no_length = cdb.LENGTH_0_OF_6_BYTES if layout.size_bytes == 6 else 0
         self.length_name = next((field for field in cdb.LENGTH_FIELDS if field in layout.fields), "")
         usage = bytearray(layout.usage())
         if service_action is not None:  # the code itself stands where the mask of its field would
@@ -93,7 +94,7 @@ class Entry:
         if not self.length_name:
             return WHOLE_UNIT
         lba: int = fields.logical_block_address
-        return lba, lba + getattr(fields, self.length_name)
+        return lba, lba + (getattr(fields, self.length_name) or self.no_length)
 
     def alone_on_its_blocks(self) -> Entry:
         """The row of a command that modifies, as if nothing else might touch its blocks meanwhile."""

@@ -61,6 +61,9 @@ def test_extents() -> None:
     read = CommandTable().find(0x28)
     assert read is not None
     assert read.extent(cdb.READ_10.unpack(cdb.READ_10.pack(logical_block_address=5, transfer_length=3))) == (5, 8)
+    read_6 = CommandTable().find(0x08)
+    assert read_6 is not None
+    assert read_6.extent(cdb.READ_6.unpack(cdb.READ_6.pack(logical_block_address=5))) == (5, 261)
     unmap = CommandTable(features=Feature.THIN).find(0x42)
     assert unmap is not None
     assert unmap.extent(None) == WHOLE_UNIT
