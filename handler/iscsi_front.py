@@ -184,9 +184,8 @@ class Peer:
             self._want_input()
 
     def _want_input(self) -> None:
-        wanted = self.connection.wants_input and not (
-            self._pending and self.connection.output_bytes > LARGEST_BACKLOG_BYTES
-        )
+        backlog = self.connection.output_bytes + sum(map(len, self._pending))
+        wanted = backlog <= LARGEST_BACKLOG_BYTES and self.connection.wants_input
         if wanted != self._reading and self.sock.fileno() >= 0:
             self._reading = wanted
             if wanted:

@@ -1,0 +1,154 @@
+"""`tcmu-gluster export`: one disk served over iSCSI in the foreground, without a daemon or a configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Protocol
+
+from tcmu_gluster.backends.open import open_backing
+
+from handler.iscsi_front import IscsiFront
+from handler.targets import EngineTarget, TargetDirectory
+from tcmu_gluster.backends.base import Backend
+from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
+from tcmu_gluster.config.sizes import format_size
+from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.scsi.command import Command
+from tcmu_gluster.scsi.limits import UnitOptions
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.target import Target
+
+log = logging.getLogger("tcmu_gluster.export")
+
+NAMING_AUTHORITY = "iqn.2026-11.io.github.tcmu-gluster"
+LOGOUT_SECONDS = 3.0
+"""How long initiators have to log out when we are told to end."""
+FLUSH_SECONDS = 60.0
+
+
+class Options(Protocol):
+    """What the command line says, checked (cli/local.py: ExportOptions)."""
+
+    uri: str
+    size: Optional[int]
+    portals: tuple[Portal, ...]
+    iqn: Optional[str]
+    lun: int
+    read_only: bool
+    allow: tuple[AccessRule, ...]
+    chap: Optional[tuple[str, Path]]
+    json: bool
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is true once the disk is served."""
+
+    iqn: str
+    lun: int
+    portals: tuple[Portal, ...]
+    uri: str
+    size_bytes: int
+    serial: str
+
+    def as_json(self) -> str:
+        """One JSON object in one line."""
+        facts = {"ready": True, "iqn": self.iqn, "lun": self.lun, "portals": [str(portal) for portal in self.portals],
+                 "portal": str(self.portals[0]), "uri": self.uri, "size_bytes": self.size_bytes,
+                 "serial": self.serial}  # fmt: skip
+        return json.dumps(facts)
+
+    def as_text(self) -> str:
+        """The line that says what is true, and the ones to type next."""
+        portal = self.portals[0]
+        where = "the address of this machine" if portal.address in ("0.0.0.0", "::") else portal
+        return "\n".join((
+            f"serving {self.uri} ({format_size(self.size_bytes)}) as {self.iqn} LUN {self.lun} "
+            f"on {', '.join(map(str, self.portals))}; Ctrl-C ends it",
+            "",
+            f"  iscsiadm -m discovery -t sendtargets -p {where}",
+            f"  iscsiadm -m node -T {self.iqn} -p {where} --login",
+            f"  qemu-img info iscsi://{where}/{self.iqn}/{self.lun}",
+        ))  # fmt: skip
+
+
+def run(options: Options) -> int:
+    """Serve until SIGINT or SIGTERM. Exit status 0 if everything that was acknowledged is on the disk, else 1.
+
+    Raises ConfigError before anything is served.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    if options.chap is not None:
+        raise ConfigError("--chap is not there yet; restrict who may log in with --allow IQN or --allow 192.0.2.0/24")
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: Options) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    backing = parse_backing(options.uri)
+    backend = await loop.run_in_executor(None, lambda: _open(backing, loop, options))
+    try:
+        unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report)
+        front = IscsiFront(loop, TargetDirectory())
+        ready = _publish(front, unit, backing, options)
+        for rule in options.allow:
+            if rule.kind is RuleKind.ALL:
+                log.warning("--allow all: every initiator that reaches the portal may read and write this disk")
+        print(ready.as_json() if options.json else ready.as_text(), flush=True)
+        await stop.wait()
+        await front.stop(LOGOUT_SECONDS)
+        return await _flush(backend, loop)
+    finally:
+        await loop.run_in_executor(None, backend.close)
+
+
+def _open(backing: Backing, loop: asyncio.AbstractEventLoop, options: Options) -> Backend:
+    return open_backing(backing, loop, create_size_bytes=options.size, read_only=options.read_only)
+
+
+def _publish(front: IscsiFront, unit: LogicalUnit, backing: Backing, options: Options) -> Ready:
+    iqn = options.iqn or _iqn_for(backing)
+    target = EngineTarget(iqn, Target(iqn, {options.lun: unit}), options.allow)
+    target.listening = [front.listen(portal) for portal in options.portals]
+    front.directory.add(target)
+    return Ready(iqn, options.lun, tuple(target.listening), str(backing), unit.backend.size_bytes, unit.identity.serial)
+
+
+def _iqn_for(backing: Backing) -> str:
+    """A name made of what is served: the same file, the same name."""
+    words = [backing.volume, *backing.path.split("/"), backing.name]
+    name = "-".join(re.sub(r"[^a-z0-9.:-]+", "-", word.lower()).strip("-") for word in words if word)
+    return f"{NAMING_AUTHORITY}:{name[-150:] or 'disk'}"
+
+
+async def _flush(backend: Backend, loop: asyncio.AbstractEventLoop) -> int:
+    """Everything acknowledged reaches stable storage, or the exit status says that it may not have."""
+    if backend.read_only:
+        return 0
+    ended: asyncio.Future[Any] = loop.create_future()
+    try:
+        outcome = backend.flush(lambda result: None if ended.done() else ended.set_result(result))
+        if isinstance(outcome, int):
+            return 0
+        result = await asyncio.wait_for(ended, FLUSH_SECONDS)
+    except (OSError, asyncio.TimeoutError) as error:
+        result = error
+    if isinstance(result, BaseException):
+        log.error("the last flush failed (%s): acknowledged writes may be lost", result or "no answer in time")
+        return 1
+    return 0
+
+
+def _report(command: Command, error: BaseException) -> None:
+    log.error("unexpected error in %s", command, exc_info=error)

@@ -1,0 +1,217 @@
+"""The engine's sockets: real connections on loopback, driven by the sans-IO initiator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+
+import pytest
+
+from handler import iscsi_front
+from handler.iscsi_front import IscsiFront, _rest
+from handler.targets import TargetDirectory
+from tcmu_gluster.backends.memory import MemoryBackend
+from tcmu_gluster.config.addresses import Portal
+from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.pdu import Opcode
+from tcmu_gluster.iscsi.settings import Settings
+from tests.doubles.backends import SlowBackend
+from tests.handler.engine import engine
+
+
+def read_10(lba: int, blocks: int) -> bytes:
+    return struct.pack(">BBIBHB", 0x28, 0, lba, 0, blocks, 0)
+
+
+def write_10(lba: int, blocks: int) -> bytes:
+    return struct.pack(">BBIBHB", 0x2A, 0, lba, 0, blocks, 0)
+
+
+def test_what_is_written_is_read_back_in_sizes_that_need_many_pdus():
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            data = os.urandom(3 << 20)
+            assert (await client.scsi(write_10(8, 6144), data_out=data)).status == 0
+            task = await client.scsi(read_10(8, 6144), read=len(data))
+            assert task.status == 0 and task.data == data
+
+    asyncio.run(story())
+
+
+def test_commands_that_end_later_are_answered_and_in_the_meantime_others_are_served():
+    async def story():
+        backend = SlowBackend(MemoryBackend("slow-front", 1 << 20))
+        async with engine(backend) as running:
+            client = await running.connect()
+            await client.ready()
+            first = client.initiator.scsi(read_10(0, 8), read=4096)
+            second = await client.scsi(bytes((0x12, 0, 0, 0, 36, 0)), read=36)
+            assert second.status == 0 and first.status is None
+            backend.run()
+            await client.until(lambda: first.status is not None)
+            assert first.status == 0 and first.data == bytes(4096)
+
+    asyncio.run(story())
+
+
+def test_a_second_login_with_the_same_isid_replaces_the_session_and_works():
+    async def story():
+        async with engine() as running:
+            old = await running.connect()
+            await old.ready()
+            new = await running.connect()
+            await new.ready()
+            await old.closed()
+            assert old.ended
+            assert (await new.scsi(read_10(0, 1), read=512)).status == 0
+            assert len(list(running.front.sessions())) == 1
+
+    asyncio.run(story())
+
+
+def test_two_initiators_see_each_others_data_and_end_apart():
+    async def story():
+        async with engine() as running:
+            one = await running.connect(name="iqn.2026-01.example:one")
+            two = await running.connect(name="iqn.2026-01.example:two")
+            await one.ready()
+            await two.ready()
+            await one.scsi(write_10(5, 1), data_out=b"x" * 512)
+            one.close()
+            assert (await two.scsi(read_10(5, 1), read=512)).data == b"x" * 512
+
+    asyncio.run(story())
+
+
+def test_nobody_comes_in_without_a_rule():
+    async def story():
+        async with engine(rules=()) as running:
+            client = await running.connect()
+            await client.login()
+            assert client.initiator.login_status == 0x0202  # RFC 7143 11.13.5: authorization failure
+            await client.closed()
+            assert not running.front.peers
+
+    asyncio.run(story())
+
+
+def test_a_vanished_initiator_leaves_nothing_behind():
+    async def story():
+        backend = SlowBackend(MemoryBackend("vanish-front", 1 << 20))
+        async with engine(backend) as running:
+            client = await running.connect()
+            await client.ready()
+            client.initiator.scsi(read_10(0, 128), read=65536)
+            client.writer.write(client.initiator.take())
+            while not running.unit.tasks.running:
+                await asyncio.sleep(0)
+            client.writer.transport.abort()
+            while running.front.peers:
+                await asyncio.sleep(0)
+            backend.run()
+            assert not running.unit.tasks.running
+            assert running.front.pool.handed_out_bytes == 0
+            assert not list(running.front.sessions())
+
+    asyncio.run(story())
+
+
+def test_garbage_closes_the_connection_and_hurts_nobody_else():
+    async def story():
+        async with engine() as running:
+            good = await running.connect()
+            await good.ready()
+            for garbage in (os.urandom(4096), b"GET / HTTP/1.1\r\n\r\n" * 10, bytes(48), b"\xff" * 48):
+                bad = await running.connect(name="iqn.2026-01.example:bad")
+                bad.writer.write(garbage)
+                bad.writer.write_eof()
+                while await asyncio.wait_for(bad.reader.read(65536), 10):
+                    pass
+            assert (await good.scsi(read_10(0, 1), read=512)).status == 0
+            assert len(running.front.peers) == 1
+
+    asyncio.run(story())
+
+
+def test_a_peer_that_takes_nothing_is_not_read_from_and_is_dropped_in_time(monkeypatch):
+    monkeypatch.setattr(iscsi_front, "LARGEST_BACKLOG_BYTES", 1 << 20)
+
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            other = await running.connect(name="iqn.2026-01.example:other")
+            await other.ready()
+            (stuck,) = (peer for peer in running.front.peers if peer.session.initiator_name.endswith("initiator"))
+            for _ in range(100):
+                client.initiator.scsi(read_10(0, 2048), read=1 << 20)
+            client.writer.write(client.initiator.take())
+            while stuck.stuck_at is None or stuck._reading:
+                await asyncio.sleep(0.001)
+            assert (await other.scsi(read_10(0, 1), read=512)).status == 0
+            stuck.look_at_clock(stuck.stuck_at + iscsi_front.SLOW_READER_SECONDS - 1)
+            assert stuck in running.front.peers
+            stuck.look_at_clock(stuck.stuck_at + iscsi_front.SLOW_READER_SECONDS)
+            assert stuck not in running.front.peers
+
+    asyncio.run(story())
+
+
+def test_a_login_that_stalls_is_ended():
+    async def story():
+        async with engine(settings=Settings(login_seconds=0.0)) as running:
+            client = await running.connect()
+            await client.closed()
+            assert client.ended and not running.front.peers
+
+    asyncio.run(story())
+
+
+def test_stop_asks_for_logout_and_then_closes():
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            stopping = asyncio.ensure_future(running.front.stop(10))
+            await client.until(lambda: bool(client.initiator.answers(Opcode.ASYNC_MESSAGE)))
+            client.initiator.logout()
+            await client.closed()
+            await asyncio.wait_for(stopping, 5)
+            with pytest.raises(OSError):
+                await running.connect()
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_ipv6_portals_serve_too():
+    async def story():
+        async with engine(address="::1") as running:
+            client = await running.connect()
+            await client.ready()
+            assert (await client.scsi(read_10(0, 1), read=512)).status == 0
+
+    asyncio.run(story())
+
+
+def test_a_portal_that_is_taken_or_not_ours_is_refused_with_a_sentence():
+    async def story():
+        front = IscsiFront(asyncio.get_running_loop(), TargetDirectory())
+        portal = front.listen(Portal("127.0.0.1", 0))
+        with pytest.raises(ConfigError, match="in use"):
+            front.listen(portal)
+        with pytest.raises(ConfigError, match="not an address of this machine"):
+            front.listen(Portal("192.0.2.1", 0))
+        await front.stop(0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("sent", range(11))
+def test_the_rest_of_what_was_sent_in_part_follows_byte_for_byte(sent):
+    buffers = [b"abc", b"", b"defg", memoryview(b"hij")]
+    assert b"".join(map(bytes, _rest(buffers, sent))) == b"abcdefghij"[sent:]

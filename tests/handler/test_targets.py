@@ -1,0 +1,49 @@
+"""Which targets an initiator finds, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.targets import EngineTarget, TargetDirectory
+from tcmu_gluster.config.addresses import Portal, parse_access_rule
+from tcmu_gluster.scsi.target import Target
+
+NAME = "iqn.2026-01.example:disk"
+
+
+def engine_target(*rules: str, name: str = NAME) -> EngineTarget:
+    return EngineTarget(name, Target(name), map(parse_access_rule, rules))
+
+
+@pytest.mark.parametrize(
+    "rules, initiator, address, admitted",
+    [
+        ((), "iqn.2026-01.example:a", "192.0.2.1", False),
+        (("all",), "iqn.2026-01.example:a", "192.0.2.1", True),
+        (("iqn.2026-01.example:a",), "iqn.2026-01.example:a", "192.0.2.1", True),
+        (("iqn.2026-01.example:a",), "iqn.2026-01.example:b", "192.0.2.1", False),
+        (("192.0.2.0/24",), "iqn.2026-01.example:b", "192.0.2.200", True),
+        (("192.0.2.0/24",), "iqn.2026-01.example:b", "198.51.100.1", False),
+        (("iqn.2026-01.example:a", "198.51.100.1"), "iqn.2026-01.example:b", "198.51.100.1", True),
+    ],
+)
+def test_only_who_has_a_rule_is_admitted_and_sees_the_target(rules, initiator, address, admitted):
+    directory = TargetDirectory()
+    directory.add(engine_target(*rules))
+    assert directory.lookup(NAME).allows(initiator, address) is admitted
+    assert [entry.name for entry in directory.targets_for(initiator, address)] == ([NAME] if admitted else [])
+
+
+def test_a_portal_on_every_address_is_shown_as_the_one_the_initiator_came_to():
+    target = engine_target("all")
+    target.listening = [Portal("0.0.0.0"), Portal("192.0.2.1", 3261), Portal("2001:db8::1")]
+    assert list(target.portals) == [("", 1), ("192.0.2.1:3261", 1), ("[2001:db8::1]:3260", 1)]
+
+
+def test_a_name_is_there_once():
+    directory = TargetDirectory()
+    directory.add(engine_target())
+    with pytest.raises(ValueError, match="already"):
+        directory.add(engine_target())
+    directory.remove(NAME)
+    assert directory.lookup(NAME) is None
