@@ -26,9 +26,9 @@ from tcmu_gluster.tcmu.cfgstring import ConfigRefused, parse_config
 from tcmu_gluster.tcmu.configfs import DeviceDirectory, DeviceInfo
 from tcmu_gluster.tcmu.device_life import DeviceInput, DeviceState, following
 from tcmu_gluster.tcmu.ring import RingState
-from tcmu_gluster.tcmu.uio import UioDevice, UioMapping, map_uio, open_uio, read_device
+from tcmu_gluster.tcmu.uio import UioDevice, read_device
 
-from .tcmu_front import TcmuFront
+from .tcmu_front import Mapping, TcmuFront
 from .world import World, flush, make_unit, reason_of
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Device:
         self.size_bytes = 0
         self._directory = DeviceDirectory(uio.hba, uio.name, world.core)
         self._fd = -1
-        self._mapping: Optional[UioMapping] = None
+        self._mapping: Optional[Mapping] = None
         self._wish: Optional[DeviceInput] = None  # STOP or GONE: what outlasts everything else
         self._ended: Optional[DeviceInput] = None  # what ended the front
         self._wake = asyncio.Event()
@@ -82,6 +82,11 @@ class Device:
         if self._wish is not E.GONE:
             self._wish = event
         self._wake.set()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is on its way out: another device of this name is another device."""
+        return self._wish is not None or self.state in (S.REMOVING, S.REMOVED)
 
     async def settled(self, seconds: float) -> bool:
         """Wait until it serves (True), or has failed or gone (False)."""
@@ -139,7 +144,7 @@ class Device:
     async def _open(self, fresh: bool) -> None:
         """OPENING to MAPPED. Raises OSError, ConfigError."""
         world, uio = self._world, self.uio
-        self._fd = open_uio(uio, world.sysfs, world.dev)
+        self._fd = world.open_device(uio)
         used = not fresh and await world.in_thread(lambda: self._directory.can_reset)
         if used:
             try:
@@ -161,7 +166,7 @@ class Device:
         world, uio = self._world, self.uio
         info = await world.in_thread(self._directory.info)
         can_reset = await world.in_thread(lambda: self._directory.can_reset)
-        self._mapping, self._fd = map_uio(uio, self._fd, world.sysfs), -1
+        self._mapping, self._fd = world.map_device(uio, self._fd), -1
         unit = await self._make_unit(info, fresh)
         self.front = TcmuFront(
             str(uio), self._mapping, unit, world.loop, limit_seconds=world.settings.command_limit_seconds,

@@ -13,7 +13,6 @@ from tcmu_gluster.config.cfgstring import SUBTYPE
 from tcmu_gluster.errors import TcmuGlusterError
 from tcmu_gluster.tcmu import actions
 from tcmu_gluster.tcmu.cfgstring import ConfigRefused
-from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
 from tcmu_gluster.tcmu.device_life import DeviceInput
 from tcmu_gluster.tcmu.netlink import Added, DeviceEvent, NetlinkShell, Reconfigured, Removed, Resync
 from tcmu_gluster.tcmu.uio import UioDevice, find_devices
@@ -40,8 +39,9 @@ class Devices:
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
-    async def start(self, parameters: Path = MODULE_PARAMETERS) -> None:
+    async def start(self) -> None:
         """Listen, release whoever waits for a predecessor, adopt what is there."""
+        parameters = self._world.parameters
         if self.listen() and (parameters / "reset_netlink").exists():
             try:
                 await self._world.in_thread(actions.release_waiters, parameters)
@@ -162,7 +162,7 @@ class Devices:
     def _take(self, event: Any) -> None:
         if isinstance(event, Added):
             known = self.devices.get(event.device.key)
-            if known is not None and known.uio == event.device and known.state.value not in ("removing", "removed"):
+            if known is not None and known.uio == event.device and not known.leaving:
                 self._later(self._answer_added(known, event))
             else:
                 self._begin(event.device, fresh=True, event=event)

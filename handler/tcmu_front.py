@@ -3,9 +3,9 @@
 libgfapi cannot cancel a call. What has run longer than the limit is given up like this:
 * a command that still waits for another one ends at once;
 * one that takes Data-In (a READ) is answered only by its own callback: gfapi will write into the ring's memory then;
-* any other is answered BUSY, at once where the backend has no more business with the ring's memory (a flush, a WRITE
+* any other is answered BUSY: at once where the backend has no more business with the ring's memory (a flush, a WRITE
   whose data it copied), else by its callback; LIO's own limit speaks to the initiator before that, if it must.
-  Until the callback the unit keeps its LBA range closed, and it counts as outstanding: nobody resets or unmaps the ring.
+  Until the callback the unit keeps its LBA range closed, and it counts as outstanding: nobody resets or unmaps a ring.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from tcmu_gluster.scsi.identity import identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.tcmu.access import AccessFactory, best_access
+from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
+from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, map_uio, open_uio
 
 from .state import DiskFiles
 
@@ -46,8 +48,10 @@ class World:
     disk_files: DiskFiles
     open: Open = open_backing
     access: AccessFactory = field(default_factory=best_access)
-    sysfs: Path = Path("/sys/class/uio")
-    dev: Path = Path("/dev")
+    sysfs: Path = SYSFS
+    open_device: Callable[[UioDevice], int] = open_uio
+    map_device: Callable[[UioDevice, int], Any] = map_uio
+    parameters: Path = MODULE_PARAMETERS
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "tcmu-gluster-open"))
 
     @property
