@@ -8,7 +8,11 @@ nor the residual of a WRITE.  Source: SBC-4 clause 5, SPC-4 clause 6.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from enum import IntEnum
+
+from .uapi import CDB_LENGTHS
 
 _WRITE_COMMANDS = {
     0x0A: "WRITE(6)", 0x2A: "WRITE(10)", 0xAA: "WRITE(12)", 0x8A: "WRITE(16)",
@@ -50,25 +54,32 @@ LENGTH_RULES = bytes(
 
 _AT_LEAST, _EXACT_TWICE = int(LengthRule.AT_LEAST), int(LengthRule.EXACT_TWICE)
 
+# Where a CDB of each length has its TRANSFER LENGTH; COMPARE AND WRITE has a NUMBER OF LOGICAL BLOCKS instead.
+_LENGTH_FIELDS = {10: struct.Struct(">7xHx"), 12: struct.Struct(">6xI2x"), 16: struct.Struct(">10xI2x")}
+_COMPARE_AND_WRITE_LENGTH = struct.Struct(">13xB2x")
 
-def transfer_length_blocks(cdb: bytes) -> int:
-    """TRANSFER LENGTH (COMPARE AND WRITE: NUMBER OF LOGICAL BLOCKS) of a command that LENGTH_RULES checks."""
-    length = len(cdb)
-    if length == 10:
-        return cdb[7] << 8 | cdb[8]
-    if length == 16:
-        return cdb[13] if cdb[0] == 0x89 else cdb[10] << 24 | cdb[11] << 16 | cdb[12] << 8 | cdb[13]
-    if length == 12:
-        return cdb[6] << 24 | cdb[7] << 16 | cdb[8] << 8 | cdb[9]
-    return cdb[4] or 256
+
+def _reader(opcode: int) -> Callable[[bytes], tuple[int, ...]] | None:
+    if not LENGTH_RULES[opcode]:
+        return None
+    if opcode == 0x89:
+        return _COMPARE_AND_WRITE_LENGTH.unpack
+    if CDB_LENGTHS[opcode] == 6:
+        return lambda cdb: (cdb[4] or 256,)
+    return _LENGTH_FIELDS[CDB_LENGTHS[opcode]].unpack
+
+
+_READERS = tuple(_reader(opcode) for opcode in range(256))
 
 
 def length_fits(cdb: bytes, announced_bytes: int, block_bytes: int) -> bool:
-    """Whether the buffers of the ring entry suit the CDB (the table above says which commands are judged)."""
-    rule = LENGTH_RULES[cdb[0]]
-    if not rule:
+    """Whether the buffers of the ring entry suit the CDB (LENGTH_RULES says which commands are judged, and how)."""
+    opcode = cdb[0]
+    read = _READERS[opcode]
+    if read is None:
         return True
-    wanted = transfer_length_blocks(cdb) * block_bytes
+    wanted = read(cdb)[0] * block_bytes
+    rule = LENGTH_RULES[opcode]
     if rule == _AT_LEAST:
         return announced_bytes >= wanted
     return announced_bytes == (2 * wanted if rule == _EXACT_TWICE else wanted)

@@ -196,17 +196,17 @@ class Ring:
         mapping, base, size, map_bytes = self._mapping, self._base, self._size, len(self._mapping)
         data_start, inflight, add_slot, unpack = base + size, self._inflight, self._slots.append, _USUAL.unpack_from
         done, block_bytes, in_order, serving = self.done, self.block_bytes, self.in_order, RingState.SERVING
-        while self.state is serving and self._cursor != self._head:
-            cursor, head = self._cursor, self._head
+        cdb_lengths, opcode_mask, cmd = CDB_LENGTHS, _OPCODE_MASK, _CMD
+        while (cursor := self._cursor) != (head := self._head) and self.state is serving:
             available = (head if head > cursor else size) - cursor
             command = None
             if available >= _USUAL_BYTES:
                 at = base + cursor
                 len_op, entry_id, iovec_count, bidi_count, cdb_offset, start, count, cdb = unpack(mapping, at)
-                length = len_op & ~_OPCODE_MASK
-                cdb_length = CDB_LENGTHS[cdb[0]]
+                length = len_op & ~opcode_mask
+                cdb_length = cdb_lengths[cdb[0]]
                 if (
-                    len_op & _OPCODE_MASK == _CMD
+                    len_op & opcode_mask == cmd
                     and iovec_count == 1
                     and not bidi_count
                     and cdb_offset == at + ENTRY_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcmu_gluster.tcmu.data_direction import DATA_OUT, length_fits, transfer_length_blocks
+from tcmu_gluster.tcmu.data_direction import DATA_OUT, length_fits
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,10 @@ def test_data_out_needs_no_zeros(opcode: int) -> None:
     ],
 )
 def test_transfer_length_is_where_sbc_has_it(cdb: str, blocks: int) -> None:
-    assert transfer_length_blocks(bytes.fromhex(cdb)) == blocks
+    command = bytes.fromhex(cdb)
+    wanted = blocks * 4096 * (2 if command[0] == 0x89 else 1)
+    assert length_fits(command, wanted, 4096)
+    assert not length_fits(command, wanted - 1, 4096)
 
 
 @pytest.mark.parametrize(
