@@ -1,0 +1,102 @@
+"""export: what it says when it is ready, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handler.export import _flush, _iqn_for
+from tcmu_gluster.backends.memory import MemoryBackend
+from tcmu_gluster.config.names import validate_iscsi_name
+from tcmu_gluster.config.uri import parse_backing
+from tests.doubles.backends import FaultyBackend
+
+LIMIT_SECONDS = 30
+
+
+def export(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tcmu_gluster.cli.main", "export", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ready_is_one_json_object_and_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    uri = f"file://{tmp_path}/disk"
+    process = export(uri, "--size", "8M", "--portal", "127.0.0.1:0", "--allow", "all", "--json")
+    ready = json.loads(process.stdout.readline())
+    process.send_signal(number)
+    code, out, err = finish(process)
+    assert code == 0 and out == ""
+    assert ready["uri"] == uri and ready["lun"] == 0 and ready["size_bytes"] == 8 << 20
+    assert ready["portal"].startswith("127.0.0.1:") and not ready["portal"].endswith(":0")
+    assert (tmp_path / "disk").stat().st_size == 8 << 20
+    assert "--allow all" in err  # the warning
+
+
+def test_the_text_tells_what_to_type_next() -> None:
+    iqn = "iqn.2026-01.example:w"
+    process = export("memory:words?size=1M", "--portal", "127.0.0.1:0", "--allow", "127.0.0.0/8", "--iqn", iqn)
+    first, *rest = (process.stdout.readline() for _ in range(5))
+    out = "".join(rest)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 0 and err == ""
+    assert first.startswith("serving memory:words?size=1M (1M) as iqn.2026-01.example:w LUN 0 on 127.0.0.1:")
+    assert "iscsiadm -m discovery -t sendtargets -p 127.0.0.1:" in out
+    assert "iscsiadm -m node -T iqn.2026-01.example:w -p 127.0.0.1:" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        (("memory:x?size=1M",), 2, "--allow"),
+        (("memory:x", "--allow", "all"), 1, "needs a size"),
+        (("file:///no/such/folder/disk", "--allow", "all"), 1, "/no/such/folder"),
+        (("memory:x?size=1M", "--allow", "all", "--portal", "192.0.2.1:0"), 1, "not an address of this machine"),
+        (("memory:x?size=1M", "--allow", "all", "--iqn", "iqn.20013-10.com.redhat"), 2, "2013-10"),
+        (("memory:x?size=1M", "--allow", "all", "--lun", "99999"), 2, "--lun"),
+    ],
+)
+def test_what_can_not_be_done_is_one_sentence_and_an_exit_status(arguments, code, words):
+    status, out, err = finish(export(*arguments))
+    assert status == code and out == ""
+    assert words in err and "Traceback" not in err
+    assert len([line for line in err.splitlines() if not line.startswith("WARNING")]) == 1
+
+
+@pytest.mark.parametrize(
+    "uri", ["gluster://server/vol/dir/Disk 3", "file:///srv/disk_1.img", "memory:a.b", f"file:///{'x' * 250}"]
+)
+def test_the_made_up_name_is_valid_and_the_same_each_time(uri):
+    name = _iqn_for(parse_backing(uri))
+    assert validate_iscsi_name(name) == name == _iqn_for(parse_backing(uri))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_the_exit_status_tells_when_the_last_flush_failed(later):
+    backend = FaultyBackend(MemoryBackend("export-flush", 1 << 20))
+    backend.fail("flush", errno.EIO, later=later)
+
+    async def story() -> int:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(backend.run)
+        return await _flush(backend, loop)
+
+    assert asyncio.run(story()) == 1
+    backend.close()
