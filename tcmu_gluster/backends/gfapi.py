@@ -82,14 +82,13 @@ class GfapiBackend(Backend):
         queue.done[slot] = done
         queue.owner[slot] = self
         if len(buffers) == 1:
-            memory = self._from_buffer(buffers[0])
+            memory = queue.memory[slot] = self._from_buffer(buffers[0])
             length = queue.expected[slot] = len(memory)
-            queue.keep[slot] = (_READ, memory, None, offset, 0)
+            queue.request[slot] = (_READ, None, offset, 0)
             error = self._lib.tg_read(self._handle, slot, self._glfd, memory, length, offset)
         else:
-            vector, keep, length = self._vector(buffers)
-            queue.expected[slot] = length
-            queue.keep[slot] = (_READ, vector, keep, offset, 0)
+            vector = self._vector(slot, buffers)
+            queue.request[slot] = (_READ, vector, offset, 0)
             error = self._lib.tg_readv(self._handle, slot, self._glfd, vector, len(buffers), offset)
         return PENDING if not error else self._refused(slot, error)
 
@@ -105,14 +104,13 @@ class GfapiBackend(Backend):
         queue.done[slot] = done
         queue.owner[slot] = self
         if len(buffers) == 1:
-            memory = self._from_buffer(buffers[0])
+            memory = queue.memory[slot] = self._from_buffer(buffers[0])
             length = queue.expected[slot] = len(memory)
-            queue.keep[slot] = (_WRITE, memory, None, offset, flags)
+            queue.request[slot] = (_WRITE, None, offset, flags)
             error = self._lib.tg_write(self._handle, slot, self._glfd, memory, length, offset, flags)
         else:
-            vector, keep, length = self._vector(buffers)
-            queue.expected[slot] = length
-            queue.keep[slot] = (_WRITE, vector, keep, offset, flags)
+            vector = self._vector(slot, buffers)
+            queue.request[slot] = (_WRITE, vector, offset, flags)
             error = self._lib.tg_writev(self._handle, slot, self._glfd, vector, len(buffers), offset, flags)
         return PENDING if not error else self._refused(slot, error)
 
@@ -148,15 +146,17 @@ class GfapiBackend(Backend):
 
     # -- submission ---------------------------------------------------------------------------------------------
 
-    def _vector(self, buffers: Buffers) -> tuple[Any, list[Any], int]:
+    def _vector(self, slot: int, buffers: Buffers) -> Any:
+        """The buffers as struct iovec; sets what the slot keeps and expects."""
         vector = self._queue.ffi.new("struct iovec[]", len(buffers))
-        keep = [self._from_buffer(buffer) for buffer in buffers]
+        keep = self._queue.memory[slot] = [self._from_buffer(buffer) for buffer in buffers]
         total = 0
         for entry, memory in zip(vector, keep):
             entry.iov_base = memory
             entry.iov_len = length = len(memory)
             total += length
-        return vector, keep, total
+        self._queue.expected[slot] = total
+        return vector
 
     def _change_range(self, call: int, supported: bool, offset: int, length: int, done: Done) -> Outcome:
         if self.read_only:
@@ -171,27 +171,27 @@ class GfapiBackend(Backend):
             raise OSError(errno.EAGAIN, "too many operations in flight")
         slot = queue.free.pop()
         queue.done[slot], queue.owner[slot], queue.expected[slot] = done, self, 0
-        queue.keep[slot] = (call, None, None, offset, length)
+        queue.request[slot] = (call, None, offset, length)
         error = self._submit(slot)
         return PENDING if not error else self._refused(slot, error)
 
     def _submit(self, slot: int) -> int:
         """Hand what stands in the slot to libgfapi: 0, or -errno."""
-        call, memory, keep, offset, extra = self._queue.keep[slot]
+        call, vector, offset, extra = self._queue.request[slot]
+        memory = self._queue.memory[slot]
         lib, handle, file = self._lib, self._handle, self._glfd
         if call == _FLUSH:
             return int(lib.tg_sync(handle, slot, file))
         if call in (_DISCARD, _ZERO):
-            return int(
-                lib.tg_range(handle, slot, lib.TG_DISCARD if call == _DISCARD else lib.TG_ZEROFILL, file, offset, extra)
-            )
-        if keep is None:
+            number = lib.TG_DISCARD if call == _DISCARD else lib.TG_ZEROFILL
+            return int(lib.tg_range(handle, slot, number, file, offset, extra))
+        if vector is None:
             if call == _READ:
                 return int(lib.tg_read(handle, slot, file, memory, len(memory), offset))
             return int(lib.tg_write(handle, slot, file, memory, len(memory), offset, extra))
         if call == _READ:
-            return int(lib.tg_readv(handle, slot, file, memory, len(keep), offset))
-        return int(lib.tg_writev(handle, slot, file, memory, len(keep), offset, extra))
+            return int(lib.tg_readv(handle, slot, file, vector, len(vector), offset))
+        return int(lib.tg_writev(handle, slot, file, vector, len(vector), offset, extra))
 
     def _refused(self, slot: int, error: int) -> Outcome:
         """libgfapi did not take it."""
@@ -205,7 +205,7 @@ class GfapiBackend(Backend):
 
     def judge(self, slot: int, result: int) -> Any:
         """The OSError for an unexpected result, or RETRIED. Learns what the volume can't do."""
-        call, _, _, offset, extra = self._queue.keep[slot]
+        call, _, offset, extra = self._queue.request[slot]
         if result >= 0:
             expected = self._queue.expected[slot]
             error = OSError(errno.EIO, f"short {_WORDS[call]}: {result} of {expected} bytes at {offset}")
@@ -225,10 +225,10 @@ class GfapiBackend(Backend):
 
     def _reopen(self, slot: int) -> bool:
         """Start the slot again on a new handle, made in the pool; False if that was tried for it already."""
-        call, memory, keep, offset, extra = self._queue.keep[slot]
+        call, vector, offset, extra = self._queue.request[slot]
         if isinstance(call, _Again):
             return False
-        self._queue.keep[slot] = (_Again(call), memory, keep, offset, extra)
+        self._queue.request[slot] = (_Again(call), vector, offset, extra)
         if self._reopening is not None:
             self._reopening.append(slot)
             return True

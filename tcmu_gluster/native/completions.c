@@ -30,6 +30,7 @@ struct slot {
 struct tg_queue {
     struct slot *completed; /* atomic; newest first */
     uint64_t strays; /* atomic */
+    int users; /* atomic; operations whose callback may still touch this queue */
     int event_fd;
     int count;
     struct {
@@ -67,6 +68,8 @@ static void complete(struct slot *slot, ssize_t result, int error) {
         ssize_t ignored = write(queue->event_fd, &one, sizeof one);
         (void)ignored;
     }
+    /* Not a word of the queue after this: it may be freed now. (The slot itself was free to be used again before.) */
+    __atomic_sub_fetch(&queue->users, 1, __ATOMIC_RELEASE);
 }
 
 static void on_completion_34(void *file, ssize_t result, void *data) {
@@ -101,7 +104,7 @@ tg_queue *tg_queue_new(int slots) {
 }
 
 int tg_queue_free(tg_queue *queue) {
-    if (tg_queue_in_flight(queue, NULL))
+    if (__atomic_load_n(&queue->users, __ATOMIC_ACQUIRE))
         return -EBUSY;
     close(queue->event_fd);
     free(queue);
@@ -158,6 +161,7 @@ static struct slot *claim(tg_queue *queue, int slot, int call, void *file) {
         errno = EBUSY;
         return NULL;
     }
+    __atomic_add_fetch(&queue->users, 1, __ATOMIC_RELAXED);
     return &queue->slots[slot];
 }
 
@@ -167,6 +171,7 @@ static int submitted(struct slot *slot, int result) {
     if (result == 0)
         return 0;
     __atomic_store_n(&slot->file, NULL, __ATOMIC_RELEASE);
+    __atomic_sub_fetch(&slot->queue->users, 1, __ATOMIC_RELEASE);
     return -(error > 0 ? error : EIO);
 }
 

@@ -5,15 +5,21 @@ stores, and a completion a few loads: no object and no closure is made for it.
 
     slot = queue.free.pop()                     # IndexError: too many in flight
     queue.done[slot], queue.owner[slot] = done, owner
-    queue.expected[slot], queue.keep[slot] = length, memory
+    queue.expected[slot], queue.memory[slot] = length, ffi.from_buffer(view)
     if (error := lib.tg_read(queue.handle, slot, ...)): queue.release(slot)
 
 When the result equals what was expected, done is called with it; anything else goes to owner.judge(slot, result) first,
-whose answer done then gets (or, if the answer is RETRIED, the owner has started the slot again).
+whose answer done then gets (or, if the answer is RETRIED, the owner has started the slot again). request is the owner's
+own: what it needs to judge or to start again.
+
+memory is one from_buffer object or a list of them. They are released by hand: cffi crashes the process when the garbage
+collector meets one in a cycle with its memoryview, as in the traceback of an exception. For the same reason the list
+of them is pinned until close(): what is in flight when everybody forgot the queue stays where Gluster will write.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any, Final, Protocol
 
@@ -62,10 +68,13 @@ class CompletionQueue:
         self.done: list[Any] = [None] * slots
         self.owner: list[Any] = [None] * slots
         self.expected = [0] * slots
-        self.keep: list[Any] = [None] * slots
+        self.memory: list[Any] = [None] * slots
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.memory))
+        self.request: list[Any] = [None] * slots
         self._pairs = shim.ffi.new("int64_t[]", 2 * slots)
         self._numbers = memoryview(shim.ffi.buffer(self._pairs)).cast("B").cast("q")
         self._drain = shim.lib.tg_queue_drain
+        self._release = shim.ffi.release
 
     def fileno(self) -> int:
         """Readable when drain() has something to do."""
@@ -73,8 +82,17 @@ class CompletionQueue:
 
     def release(self, slot: int) -> None:
         """Give back a slot whose submission failed."""
-        self.done[slot] = self.owner[slot] = self.keep[slot] = None
+        self._release_memory(slot)
+        self.done[slot] = self.owner[slot] = self.request[slot] = None
         self.free.append(slot)
+
+    def _release_memory(self, slot: int) -> None:
+        memory, self.memory[slot] = self.memory[slot], None
+        if type(memory) is list:
+            for part in memory:
+                self._release(part)
+        elif memory is not None:
+            self._release(memory)
 
     def drain(self) -> int:
         """Call done for everything that completed; returns how many. A done that raises doesn't stop the others."""
@@ -82,7 +100,7 @@ class CompletionQueue:
         if not count:
             return 0
         numbers = iter(self._numbers[: 2 * count].tolist())
-        dones, owners, expected, keep, free = self.done, self.owner, self.expected, self.keep, self.free
+        dones, owners, expected, requests, free = self.done, self.owner, self.expected, self.request, self.free
         failure: BaseException | None = None
         for slot, result in zip(numbers, numbers):
             value: Any = result
@@ -92,7 +110,8 @@ class CompletionQueue:
                     if value is RETRIED:
                         continue
                 done = dones[slot]
-                dones[slot] = owners[slot] = keep[slot] = None
+                dones[slot] = owners[slot] = requests[slot] = None
+                self._release_memory(slot)
                 free.append(slot)
                 done(value)
             except BaseException as error:
@@ -114,4 +133,5 @@ class CompletionQueue:
         if self.handle is None or self.lib.tg_queue_free(self.handle) != 0:
             return self.handle is None
         self.handle = None
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(self.memory))
         return True

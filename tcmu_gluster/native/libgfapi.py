@@ -64,8 +64,8 @@ class File:
 
     def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> int:
         """How many bytes were written."""
-        with memoryview(data) as view:
-            return int(self._gfapi.glfs_pwrite(self.handle, self._ffi.from_buffer(view), view.nbytes, offset, 0))
+        with self._ffi.from_buffer(data) as memory:
+            return int(self._gfapi.glfs_pwrite(self.handle, memory, len(memory), offset, 0))
 
     def read(self, size: int = -1) -> bytes:
         """From the current position; size -1: to the end."""

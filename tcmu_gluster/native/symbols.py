@@ -32,7 +32,6 @@ class Judge(Enum):
     ZERO = "0 is success"
     COUNT = "0 or more is success, and the answer"
     POINTER = "anything but NULL is success, and the answer"
-    NOTHING = "never fails"
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,12 @@ class Function:
     judge: Judge
     arguments: str
     stats: int = 0
+    result: str = ""
+    """The C type of the result, where its judge doesn't say it."""
 
     def prototype(self, with_stat: bool) -> str:
         """The C type of a pointer to it."""
-        result = {Judge.POINTER: "void *", Judge.COUNT: "int64_t", Judge.NOTHING: "void"}.get(self.judge, "int")
+        result = self.result or {Judge.POINTER: "void *", Judge.COUNT: "int64_t"}.get(self.judge, "int")
         return f"{result} (*)({self.arguments}{', void *' * self.stats if with_stat else ''})"
 
 
@@ -59,7 +60,7 @@ FUNCTIONS: Final = (
     Function("glfs_set_xlator_option", _ZERO, "void *fs, const char *xlator, const char *key, const char *value"),
     Function("glfs_init", _ZERO, "void *fs"),
     Function("glfs_fini", _ZERO, "void *fs"),
-    Function("glfs_get_volumeid", _COUNT, "void *fs, char *id, size_t size"),
+    Function("glfs_get_volumeid", _COUNT, "void *fs, char *id, size_t size", result="int"),
     Function("glfs_open", _POINTER, "void *fs, const char *path, int flags"),
     Function("glfs_creat", _POINTER, "void *fs, const char *path, int flags, unsigned int mode"),
     Function("glfs_close", _ZERO, "void *file"),
@@ -169,7 +170,7 @@ class Gfapi:
             elif judge is Judge.ZERO:
                 failed = result != 0
             else:
-                failed = judge is Judge.COUNT and result < 0
+                failed = result < 0
             if failed:
                 number = ffi.errno or errno.EIO
                 raise OSError(number, os.strerror(number), name)

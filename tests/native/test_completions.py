@@ -34,9 +34,10 @@ class Bench:
         self.judged.append((slot, result))
         return self.answer if self.answer is not None else OSError(-result if result < 0 else errno.EIO, "judged")
 
-    def submit(self, call: str, *arguments: object, expected: int = 0) -> tuple[int, int]:
+    def submit(self, call: str, *arguments: object, expected: int = 0, memory: object = None) -> tuple[int, int]:
         queue = self.queue
         slot = queue.free.pop()
+        queue.memory[slot] = memory
         queue.done[slot], queue.owner[slot], queue.expected[slot] = self.results.append, self, expected
         error = getattr(queue.lib, call)(queue.handle, slot, *arguments)
         if error:
@@ -45,7 +46,7 @@ class Bench:
 
     def write(self, data: bytes, offset: int) -> tuple[int, int]:
         memory = self.queue.ffi.from_buffer(data)
-        return self.submit("tg_write", self.file, memory, len(data), offset, 0, expected=len(data))
+        return self.submit("tg_write", self.file, memory, len(data), offset, 0, expected=len(data), memory=memory)
 
     def wait(self, count: int = 1) -> None:
         poll = select.poll()
@@ -75,8 +76,12 @@ def test_bytes_go_through_one_or_many_vectors(bench):
     keep = [ffi.from_buffer(first), ffi.from_buffer(second)]
     for entry, memory in zip(vector, keep):
         entry.iov_base, entry.iov_len = memory, len(memory)
-    bench.submit("tg_readv", bench.file, vector, 2, 100, expected=11)
+    bench.submit("tg_readv", bench.file, vector, 2, 100, expected=11, memory=keep)
+    with pytest.raises(BufferError):
+        first.append(0)
     bench.wait(2)
+    first.append(0)  # the memory is given back with the result
+    first.pop()
     assert (bytes(first), bytes(second)) == (b"hello ", b"world")
     assert bench.results == [11, 11]
 
