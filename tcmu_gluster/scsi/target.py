@@ -44,13 +44,19 @@ class Target:
         self.name = name
         self.luns: dict[int, LogicalUnit] = dict(luns or {})
         self._views: dict[Nexus, dict[int, LogicalUnit]] = {}
+        self._own_views = 0
+        """How many nexuses see something else than luns: with none, a command needs no look at its nexus."""
 
     def execute(self, command: Command) -> Optional[Response]:
         """Run a command at its LUN: a Response at once, or None and command.done(command, response) later."""
-        unit = self._views.get(command.nexus, self.luns).get(command.lun)
+        luns = self.luns if not self._own_views else self._view(command.nexus)
+        unit = luns.get(command.lun)
         if unit is not None:
             return unit.execute(command)
         return self._without_unit(command)
+
+    def _view(self, nexus: Nexus) -> dict[int, LogicalUnit]:
+        return self._views.get(nexus, self.luns)
 
     # -- the map -------------------------------------------------------------------------------------------------
 
@@ -92,6 +98,7 @@ class Target:
         """A nexus came into being. view is the LUN map it sees, if not the target's; write_protected LUNs of it."""
         luns = self.luns if view is None else dict(view)
         self._views[nexus] = luns
+        self._count_own_views()
         protected = {luns[lun] for lun in write_protected if lun in luns}
         for unit in set(luns.values()):
             self._attach(nexus, unit, write_protected=unit in protected, attention=attention)
@@ -112,13 +119,17 @@ class Target:
     def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:
         """A nexus is gone (logout, connection lost): its tasks end ABORTED, then done() is called."""
         view = self._views.pop(nexus, {})
+        self._count_own_views()
         _each(list(set(view.values())), lambda unit, ended: unit.detach(nexus, ended), done)
+
+    def _count_own_views(self) -> None:
+        self._own_views = sum(view is not self.luns for view in self._views.values())
 
     # -- task management -----------------------------------------------------------------------------------------
 
     def manage(self, request: TaskManagement, done: ManagementDone) -> None:
         """Task management: resets of the target here, everything else by the unit that it names."""
-        view = self._views.get(request.nexus, self.luns)
+        view = self._view(request.nexus)
         asc = RESETS.get(request.function)
         if asc is not None:
             units = list({*self.luns.values(), *view.values()})
@@ -153,7 +164,7 @@ class Target:
                 )
                 return reply(command, sense, fields.allocation_length)
             if opcode == REPORT_LUNS and command.lun == 0:
-                view = self._views.get(command.nexus, self.luns)
+                view = self._view(command.nexus)
                 return luns_reply(command, cdb.REPORT_LUNS.unpack(command.cdb), tuple(view))
             raise LunNotSupported()
         except InvalidFieldInCdb as error:
