@@ -7,6 +7,7 @@ unit's Backend. What the backend answers at once costs no more than a loop turn;
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from itertools import islice
 from typing import Any, Optional, Protocol, Union
 
 from tcmu_gluster.backends.base import PENDING, Backend, Operation
@@ -162,8 +163,9 @@ class TaskSet:
         """Start the first waiting task that conflicts with nobody before it; False if there is none."""
         for index, task in enumerate(self.waiting):
             command = task.command
-            older = self.waiting[:index]
-            if any(must_wait(command, other.command) for other in (*self.running, *older)):
+            if any(must_wait(command, other.command) for other in self.running):
+                continue
+            if any(must_wait(command, older.command) for older in islice(self.waiting, index)):
                 continue
             del self.waiting[index]
             self.restless -= 1

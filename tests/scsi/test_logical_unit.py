@@ -193,6 +193,18 @@ def test_a_changed_capacity_is_heard_and_seen() -> None:
     assert host.run(cdb.READ_CAPACITY_10.pack()).data[:4].hex() == "000003ff"
 
 
+def test_the_fronts_switch_for_the_write_cache_is_heard() -> None:
+    unit = LogicalUnit(memory())
+    host = Host(unit, attach=True)
+    host.run(cdb.TEST_UNIT_READY.pack())
+    unit.set_write_cache(True)
+    assert host.run(cdb.TEST_UNIT_READY.pack()).good
+    unit.set_write_cache(False)
+    assert unit.durable_writes
+    assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.MODE_PARAMETERS_CHANGED
+    assert host.run(cdb.MODE_SENSE_6.pack(dbd=1, page_code=8, allocation_length=24)).data[6] == 0
+
+
 def test_a_lost_nexus_takes_its_tasks_with_it() -> None:
     backend = SlowBackend(memory())
     unit = LogicalUnit(backend)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tcmu_gluster.scsi import cdb
-from tcmu_gluster.scsi.command import ABORTED, Status, TaskAttribute
+from tcmu_gluster.scsi.command import ABORTED, Response, Status, TaskAttribute
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tests.doubles.backends import FaultyBackend, SlowBackend
 from tests.doubles.host import Host, Pending, memory
@@ -199,6 +199,33 @@ def test_aborting_twice_tells_both_when_it_is_so(slow: Slow) -> None:
     assert done == []
     slow.backend.run()
     assert done == [1, 2]
+
+
+def test_an_abandoned_command_keeps_its_blocks_until_the_backend_lets_go(slow: Slow) -> None:
+    gone, beside = slow.write(4), slow.write(5)
+    tasks = slow.unit.tasks
+    late = Response(Status.BUSY)
+    tasks.abandon(gone.command, late)
+    same, elsewhere = slow.write(4, b"z" * 512), slow.write(6)
+    assert tasks.is_waiting(same.command)
+    assert not tasks.is_waiting(elsewhere.command)
+    assert len(slow.backend.waiting) == 3
+    slow.backend.step(0)
+    assert gone.responses == [late]
+    slow.backend.run()
+    assert same.answer.good
+    assert beside.answer.good
+    assert slow.idle()
+    with pytest.raises(KeyError):
+        tasks.abandon(gone.command, late)
+
+
+def test_an_abandoned_swap_does_not_write(slow: Slow) -> None:
+    swap = slow.swap(4, bytes(512), b"n" * 512)
+    slow.unit.tasks.abandon(swap.command, Response(Status.BUSY))
+    assert slow.backend.step() == "read"
+    assert not slow.backend.waiting
+    assert slow.idle()
 
 
 class Counter:
