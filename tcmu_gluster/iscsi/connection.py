@@ -56,7 +56,7 @@ from tcmu_gluster.iscsi.task_set import (
 )
 from tcmu_gluster.iscsi.text import encode
 from tcmu_gluster.iscsi.transfer import Intake
-from tcmu_gluster.scsi.command import Done, Function, Response
+from tcmu_gluster.scsi.command import ABORTED, Done, Function, Response
 
 
 def _nothing() -> None:
@@ -137,6 +137,7 @@ class Connection:
         if self.framing.stopped and self.state in (State.FULL_FEATURE, State.ASKED_TO_LOG_OUT):
             self.framing.stopped = False
             self.received(0, self._heard)
+            self.wake()
 
     @property
     def output_bytes(self) -> int:
@@ -332,6 +333,16 @@ class Connection:
                 for task in self.session.tasks.allegiant_to(self):
                     if task.phase is not EXECUTING:
                         self.intake.drop(task)
+            self._withdraw()
+        self.framing.abandon()
+
+    def _withdraw(self) -> None:
+        """Commands that the shell hasn't fetched yet end here: it will not execute them."""
+        events = self.intake.events
+        waiting = [event for event in events if isinstance(event, IscsiCommand)]
+        events[:] = [event for event in events if not isinstance(event, IscsiCommand)]
+        for command in waiting:
+            self.complete(command, ABORTED)
 
     def _abort_executing(self, session: Session) -> None:
         """The session lives on, but tasks belong to the connection they came over (RFC 7143 4.2.2)."""

@@ -68,9 +68,10 @@ class Framing:
         self, settings: Settings, intake: Intake, output: Output, refuse: Callable[[RejectPdu, Any], None]
     ) -> None:
         self._settings = settings
-        self._capacity = LOGIN_BUFFER_BYTES
+        self._capacity = min(LOGIN_BUFFER_BYTES, settings.receive_buffer_bytes)
         self._buffer = bytearray(self._capacity + SLACK_BYTES)
         self._view = memoryview(self._buffer)
+        self._whole = self._view[: self._capacity]
         self._grow = False
         self._end = 0  # bytes of the buffer that hold unparsed data
         self._landing_threshold = settings.landing_bytes
@@ -105,7 +106,10 @@ class Framing:
             self._enlarge()
         if self._bulk and not self._end:
             return self._view[: self._landing_threshold]  # likely another header: leave its data to land
-        return self._view[self._end :] if self._end else self._view
+        end = self._end
+        if not end:
+            return self._whole
+        return self._view[end : self._capacity] if end < self._capacity else self._view[end:]
 
     def _enlarge(self) -> None:
         waiting = self._buffer[: self._end]
@@ -113,6 +117,7 @@ class Framing:
         self._buffer = bytearray(self._capacity + SLACK_BYTES)
         self._buffer[: len(waiting)] = waiting
         self._view = memoryview(self._buffer)
+        self._whole = self._view[: self._capacity]
         self._grow = False
 
     def received(self, count: int) -> None:
@@ -305,6 +310,12 @@ class Framing:
         landing = self._landing
         if landing is not None and landing.command is command:
             landing.view = landing.finish = None
+
+    def abandon(self) -> None:
+        """Nothing more is received: a command whose own PDU isn't complete gives its memory back."""
+        landing, self._landing = self._landing, None
+        if landing is not None and landing.command is not None and landing.finish is not None:
+            self._intake.forget(landing.command)
 
     def _take_tail(self, end: int) -> int:
         """Padding and digest of a landed segment: how many bytes they are, or -1 if they aren't here yet."""

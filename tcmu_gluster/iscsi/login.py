@@ -150,6 +150,8 @@ class Login:
             self._identify(dict(pairs))
             if self.entry is not None:
                 answers.append(("TargetPortalGroupTag", str(self.entry.portal_group_tag)))
+                if self.entry.alias:
+                    answers.append(("TargetAlias", self.entry.alias))
         self.stage = stage
         if stage is Stage.SECURITY:
             answers += self._authenticate(pairs)

@@ -15,7 +15,7 @@ from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.session import SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement
-from tcmu_gluster.scsi.command import GOOD, ManagementResponse, Response
+from tcmu_gluster.scsi.command import GOOD, ManagementResponse, Response, Status
 from tests.doubles.initiator import Initiator, Task
 
 TARGET = "iqn.2026-01.example:target"
@@ -64,6 +64,8 @@ class Disk:
     def execute(self, command: IscsiCommand) -> Response:
         start = int.from_bytes(command.cdb[2:6], "big") * BLOCK
         length = int.from_bytes(command.cdb[7:9], "big") * BLOCK
+        if command.cdb[0] in (READ_10, WRITE_10) and start + length > len(self.bytes):
+            return Response(Status.CHECK_CONDITION, sense=bytes.fromhex("700005000000000a000000002100000000000000"))
         if command.cdb[0] == READ_10:
             views = command.data_in(length)
             views[0][:] = self.bytes[start : start + length]

@@ -161,6 +161,18 @@ def test_output_is_counted_until_it_is_taken() -> None:
     assert wire.connection.output_bytes == 0
 
 
+def test_commands_that_were_not_fetched_end_with_the_connection() -> None:
+    wire = Wire()
+    wire.read(0, 65536)
+    stream = wire.initiator.take()
+    view = wire.connection.receive_buffer()
+    view[: len(stream)] = stream
+    wire.connection.received(len(stream), 0.0)
+    wire.connection.closed(0.0)
+    assert [type(event) for event in wire.connection.commands()] == [SessionEnded]
+    assert wire.pool.handed_out_bytes == 0
+
+
 # -- several connections in one session (MaxConnections 2) -------------------------------------------------------------
 
 TWO = Settings(max_connections=2)

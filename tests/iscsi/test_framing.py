@@ -222,3 +222,12 @@ def test_answers_that_are_not_taken_stop_the_intake_until_they_are() -> None:
     wire.pump()
     assert wire.connection.wants_input
     assert len(wire.initiator.answers(pdu.Opcode.NOP_IN)) == 20
+
+
+@pytest.mark.parametrize("length", range(4096 - 56, 4096 + 30))
+def test_a_pdu_about_as_long_as_the_buffer_passes(length: int) -> None:
+    wire = Wire(DIGESTS, settings=SMALL)
+    wire.initiator.nop(bytes(length))
+    wire.initiator.nop(b"after")
+    wire.pump()
+    assert [len(item.data) for item in wire.initiator.answers(pdu.Opcode.NOP_IN)] == [length, 5]
