@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from tcmu_gluster.tcmu.access import AccessFactory, best_access
 from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
 from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, map_uio, open_uio
 
+from .lio import ask_lio
 from .state import DiskFiles
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class World:
     open_device: Callable[[UioDevice], int] = open_uio
     map_device: Callable[[UioDevice, int], Any] = map_uio
     parameters: Path = MODULE_PARAMETERS
+    ask_lio: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] = ask_lio
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "tcmu-gluster-open"))
 
     @property

@@ -15,7 +15,6 @@ from tcmu_gluster.tcmu.device_life import DeviceState
 from .. import backing_files
 from ..device import Device
 from ..engine import EngineDisk
-from ..lio import ask_lio
 from ..state import state_id_of
 from ..world import reason_of
 from .context import Context, Report, now
@@ -36,31 +35,44 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
         return _already(present, backing, front, args["size"])
     if front == "lio" and not context.lio:
         raise OperationError("this host has no LIO (or it is turned off in the settings); use --front engine")
+    _refuse_twin(context, name, uri=str(backing))
     size_bytes, made_file = await _make_file(context, backing, args, report)
     try:
-        backend = await context.world.open_backing(backing, create_size_bytes=size_bytes, read_only=args["read_only"])
-        serial = identity_from(backend.identity).serial
-        record = {"name": name, "uri": str(backing), "front": front, "read_only": args["read_only"],
-                  "prealloc": args["prealloc"] or "off"}  # fmt: skip
-        size_bytes = backend.size_bytes
-        disk = EngineDisk(name, backing, serial, size_bytes, args["read_only"])
-        if front == "lio":
-            await context.world.in_thread(backend.close)
-        else:
-            disk.take(backend)
-        _refuse_twin(context, name, serial)
-        context.world.disk_files.write(serial, record)
-        try:
-            await (_create_on_lio(context, disk) if front == "lio" else _create_on_engine(context, disk))
-        except BaseException:
-            context.world.disk_files.delete(serial)
-            raise
+        disk = await _serve_new(context, EngineDisk(name, backing, "", size_bytes or 0, args["read_only"]), front, args)
     except BaseException:
         if made_file:
             await _remove_quietly(context, backing)
         raise
     made = _describe(context, name) or {}
-    return now(f"disk {name}: {format_size(size_bytes)} on {backing}, served by {_FRONTS[front]}", disk=made)
+    return now(f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {_FRONTS[front]}", disk=made)
+
+
+async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[str, Any]) -> EngineDisk:
+    """Find out who the data is, keep a file about it, and let the front serve it."""
+    backend = await context.world.open_backing(
+        disk.backing, create_size_bytes=disk.size_bytes or None, read_only=disk.read_only
+    )
+    disk.serial, disk.size_bytes = identity_from(backend.identity).serial, backend.size_bytes
+    record = {"name": disk.name, "uri": str(disk.backing), "front": front, "read_only": disk.read_only,
+              "prealloc": args["prealloc"] or "off"}  # fmt: skip
+    try:
+        _refuse_twin(context, disk.name, serial=disk.serial)
+        context.world.disk_files.write(disk.serial, record)
+        try:
+            if front == "lio":
+                await context.world.in_thread(backend.close)
+                await _create_on_lio(context, disk)
+            else:
+                disk.take(backend)
+                await _create_on_engine(context, disk)
+        except BaseException:
+            context.world.disk_files.delete(disk.serial)
+            raise
+    except BaseException:
+        if disk.name not in context.engine.disks:
+            await context.world.in_thread(backend.close)
+        raise
+    return disk
 
 
 async def _make_file(
@@ -116,10 +128,10 @@ async def _remove_quietly(context: Context, backing: Backing) -> None:
         log.error("%s was made and could not be removed again: %s", backing, reason_of(error))
 
 
-def _refuse_twin(context: Context, name: str, serial: str) -> None:
+def _refuse_twin(context: Context, name: str, *, uri: str = "", serial: str = "") -> None:
     """Two disks on one file would overwrite each other's data."""
     for other in _all(context):
-        if other["name"] != name and other["serial"] == serial:
+        if other["name"] != name and (other["uri"] == uri or (serial and other["serial"] == serial)):
             raise OperationError(f"that file is disk {other['name']} already; map that one, or choose another file")
 
 
@@ -148,12 +160,12 @@ async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
     }
     context.devices.listen()
-    await ask_lio(request)
+    await context.world.ask_lio(request)
     device = await context.devices.wait_for(disk.name, SETTLE_SECONDS)
     if device is not None and device.state is DeviceState.SERVING:
         return
     reason = "the kernel did not announce it" if device is None else device.reason or device.state.value
-    await ask_lio({"do": "delete", "name": disk.name})
+    await context.world.ask_lio({"do": "delete", "name": disk.name})
     raise OperationError(f"disk {disk.name} was taken away again, because it can't be served: {reason}")
 
 
@@ -270,7 +282,7 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
 
 async def _resize_lio(context: Context, name: str, size_bytes: int) -> None:
     device = context.devices.find(name)
-    await ask_lio({"do": "resize", "name": name, "size_bytes": size_bytes})
+    await context.world.ask_lio({"do": "resize", "name": name, "size_bytes": size_bytes})
     if device is not None:  # the kernel has announced it too; whoever comes first, the second finds it done
         await device.resize(size_bytes)
 
@@ -313,7 +325,7 @@ async def delete(context: Context, args: dict[str, Any], report: Report) -> dict
 async def _take_away(context: Context, facts: dict[str, Any]) -> None:
     name = facts["name"]
     if facts["front"] == "lio":
-        await ask_lio({"do": "delete", "name": name})
+        await context.world.ask_lio({"do": "delete", "name": name})
         context.devices.rescan()
         if not await context.devices.wait_until_gone(name, SETTLE_SECONDS):
             raise OperationError(f"LIO has let disk {name} go, but storage still holds commands of it; try again later")

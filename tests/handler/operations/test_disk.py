@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tcmu_gluster.config.uri import parse_backing
+from tcmu_gluster.errors import OperationError
+from tests.handler.daemon import Desk, run_desk, until
+
+MIB = 1 << 20
+IQN = "iqn.2013-10.com.redhat"
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_a_disk_is_made_shown_and_deleted(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "vm1"
+        made = await desk.do("disk.create", name="vm1", uri=f"file://{file}", size="1M", front=front)
+        assert made["changed"] and "1M" in made["now"]
+        assert file.stat().st_size == MIB
+        shown = await desk.do("disk.show", name="vm1")
+        assert (shown["front"], shown["state"], shown["size_bytes"]) == (front, "online", MIB)
+        assert shown["naa"].startswith("6001405") and shown["serial"]
+        assert desk.world.disk_files.read(shown["serial"])["uri"] == f"file://{file}"
+        listed = (await desk.do("disk.list"))["items"]
+        assert [one["name"] for one in listed] == ["vm1"]
+        again = await desk.do("disk.create", name="vm1", uri=f"file://{file}", size="1M", front=front)
+        assert not again["changed"] and again["now"].startswith("already so")
+        gone = await desk.do("disk.delete", name="vm1")
+        assert gone["changed"] and not file.exists()
+        assert desk.world.disk_files.read(shown["serial"]) == {}
+        assert not (await desk.do("disk.delete", name="vm1"))["changed"]
+        assert desk.lio.objects == {} and (await desk.do("disk.list"))["items"] == []
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_memory_disks_work_on_both_fronts(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="m", uri="memory:m?size=64K", front=front)
+        await desk.do("disk.create", name="n", uri="memory:n", size="32K", front=front)
+        listed = {one["name"]: one["size_bytes"] for one in (await desk.do("disk.list"))["items"]}
+        assert listed == {"m": 64 << 10, "n": 32 << 10}
+        assert "--size" in await desk.refused("disk.create", name="o", uri="memory:o", front=front)
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_an_existing_file_keeps_its_size_and_its_bytes(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "old"
+        file.write_bytes(b"old" + bytes(64 * 1024 - 3))
+        assert "leave --size out" in await desk.refused(
+            "disk.create", name="old", uri=f"file://{file}", size="1M", front=front
+        )
+        await desk.do("disk.create", name="old", uri=f"file://{file}", front=front)
+        await desk.do("disk.delete", name="old", keep_file=True)
+        assert file.read_bytes().startswith(b"old")
+
+    run_desk(tmp_path, scenario)
+
+
+def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "new"
+        uri = f"file://{file}"
+        assert "does not exist" in await desk.refused("disk.create", name="x", uri=uri)
+        assert "whole number of blocks" in await desk.refused("disk.create", name="x", uri=uri, size="1000")
+        assert "read-only" in await desk.refused("disk.create", name="x", uri=uri, size="1M", read_only=True)
+        desk.lio.faults = {"create": errno.EINVAL}
+        assert "LIO refused" in await desk.refused("disk.create", name="x", uri=uri, size="1M", front="lio")
+        desk.state.path.mkdir()  # the state can't be saved
+        assert "nothing was changed" in await desk.refused("disk.create", name="x", uri=uri, size="1M")
+        desk.state.path.rmdir()
+        assert not file.exists() and list(desk.world.disk_files.all()) == []
+        assert (await desk.do("disk.list"))["items"] == [] and desk.engine.disks == {}
+        await desk.do("disk.create", name="x", uri=uri, size="1M")
+
+    run_desk(tmp_path, scenario)
+
+
+def test_one_file_is_one_disk(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri=f"file://{tmp_path}/f", size="1M")
+        assert "is disk a already" in await desk.refused("disk.create", name="b", uri=f"file://{tmp_path}/f")
+        assert "choose another name" in await desk.refused("disk.create", name="a", uri="memory:x", size="1M")
+        assert (tmp_path / "f").exists()
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_device_that_cannot_be_served_is_taken_away_again(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        real = desk.world.open
+        opened: list[Any] = []
+
+        def open_(backing: Any, loop: Any, **more: Any) -> Any:
+            opened.append(backing)
+            if len(opened) > 1:  # the first is the operation's own look, the second the device's
+                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+            return real(backing, loop, **more)
+
+        desk.world.open = open_
+        said = await desk.refused("disk.create", name="x", uri=f"file://{tmp_path}/x", size="1M", front="lio")
+        assert "taken away again" in said and "not connected" in said
+        assert desk.lio.objects == {} and not (tmp_path / "x").exists()
+        await until(lambda: not desk.devices.devices)
+
+    run_desk(tmp_path, scenario)
+
+
+def test_without_lio_the_way_out_is_named(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert "--front engine" in await desk.refused("disk.create", name="x", uri="memory:x", size="1M", front="lio")
+
+    run_desk(tmp_path, scenario, lio=False)
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_resizing(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "r"
+        await desk.do("disk.create", name="r", uri=f"file://{file}", size="1M", front=front)
+        assert not (await desk.do("disk.resize", name="r", size="1M"))["changed"]
+        grown = await desk.do("disk.resize", name="r", size="2M")
+        assert grown["disk"]["size_bytes"] == 2 * MIB == file.stat().st_size
+        unit = desk.engine.disks["r"].unit if front == "engine" else desk.devices.find("r").unit  # type: ignore[union-attr]
+        assert unit is not None and unit.blocks == 2 * MIB // 512
+        said = await desk.refused("disk.resize", name="r", size="512K")
+        assert "--force" in said and file.stat().st_size == 2 * MIB
+        assert "whole number" in await desk.refused("disk.resize", name="r", size="1025")
+        shrunk = await desk.do("disk.resize", name="r", size="512K", force=True)
+        assert shrunk["disk"]["size_bytes"] == MIB // 2 == file.stat().st_size
+        assert unit.blocks == MIB // 2 // 512
+        if front == "engine":
+            assert desk.saved()["storage_objects"][0]["size"] == MIB // 2
+
+    run_desk(tmp_path, scenario)
+
+
+def test_full_allocation_reports_progress(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="full", uri=f"file://{tmp_path}/full", size="1M", prealloc="full")
+        assert (tmp_path / "full").stat().st_blocks * 512 >= MIB
+        assert desk.progress == [{"what": "allocating", "done_bytes": MIB, "total_bytes": MIB}]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_disk_moves_with_its_name_and_its_bytes(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "m"
+        await desk.do("disk.create", name="m", uri=f"file://{file}", size="1M")
+        before = await desk.do("disk.show", name="m")
+        assert not (await desk.do("disk.move", name="m", to="engine"))["changed"]
+        for to in ("lio", "engine"):
+            moved = await desk.do("disk.move", name="m", to=to)
+            assert moved["disk"]["front"] == to and moved["disk"]["serial"] == before["serial"]
+            assert (await desk.do("disk.show", name="m"))["naa"] == before["naa"]
+        assert file.exists() and desk.lio.objects == {}
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_move_that_fails_leaves_the_disk_where_it_was(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="m", uri=f"file://{tmp_path}/m", size="1M")
+        desk.lio.faults = {"create": errno.EINVAL}
+        await desk.refused("disk.move", name="m", to="lio")
+        assert (await desk.do("disk.show", name="m"))["front"] == "engine"
+        assert (await desk.do("disk.show", name="m"))["state"] == "online"
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_disk_that_is_shown_cannot_go(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri="memory:a", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("lun.map", target=IQN, disk="a")
+        assert "lun unmap" in await desk.refused("disk.delete", name="a")
+        assert (await desk.do("disk.show", name="a"))["shown_by"] == [f"{IQN} LUN 0"]
+        await desk.do("disk.create", name="b", uri="memory:b", size="1M", front="lio")
+        desk.lio.objects["b"].exported = True
+        assert "still shows" in await desk.refused("disk.delete", name="b")
+        assert "no disk 'c'" in await desk.refused("disk.show", name="c")
+
+    run_desk(tmp_path, scenario)
+
+
+def test_two_clients_at_once_are_served_one_after_the_other(tmp_path: Path) -> None:
+    import asyncio
+
+    async def scenario(desk: Desk) -> None:
+        results = await asyncio.gather(
+            *(desk.do("disk.create", name="same", uri="memory:same", size="1M") for _ in range(4)),
+            return_exceptions=True,
+        )
+        assert sorted(result["changed"] for result in results if isinstance(result, dict)) == [
+            False,
+            False,
+            False,
+            True,
+        ]
+        assert not any(isinstance(result, OperationError) for result in results)
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_uri_too_long_for_lio_stands_in_our_own_file(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        deep = tmp_path / ("d" * 200)
+        deep.mkdir()
+        uri = str(parse_backing(f"file://{deep}/{'f' * 60}"))
+        await desk.do("disk.create", name="long", uri=uri, size="64K", front="lio")
+        assert desk.lio.objects["long"].config.startswith("gluster/id/")
+        shown = await desk.do("disk.show", name="long")
+        assert shown["state"] == "online" and shown["uri"] == uri
+
+    run_desk(tmp_path, scenario)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from handler.lio_admin import answer
+from tests.doubles.fake_lio import NO_SUCH_ATTRIBUTE, FakeLio
+
+CREATE = {
+    "do": "create",
+    "name": "vm1",
+    "config": "gluster/vol@host/vm1",
+    "size_bytes": 1 << 30,
+    "serial": "8e9b7af7",
+    "block_bytes": 512,
+    "cmd_time_out_seconds": 25,
+}
+
+
+def test_a_device_is_made_so_that_nobody_waits_for_a_netlink_answer() -> None:
+    lio = FakeLio()
+    assert answer(CREATE, lio) == {"changed": True, "hba": 0, "serial": "8e9b7af7"}
+    assert lio.controls == ["nl_reply_supported=-1,hw_block_size=512"]
+    assert lio.objects["vm1"].attributes == {"cmd_time_out": "25", "tmr_notification": "1"}
+    assert lio.reservation_directory, "or the kernel fails every PERSISTENT RESERVE OUT"
+
+
+def test_a_device_that_is_there_is_already_so() -> None:
+    lio = FakeLio()
+    answer(CREATE, lio)
+    assert answer(CREATE, lio) == {"changed": False, "hba": 0, "serial": "8e9b7af7"}
+    assert "another name" in answer({**CREATE, "size_bytes": 1 << 20}, lio)["error"]
+
+
+def test_what_older_kernels_lack_is_left_out() -> None:
+    lio = FakeLio()
+    lio.faults = {"tmr_notification": NO_SUCH_ATTRIBUTE, "cmd_time_out": NO_SUCH_ATTRIBUTE}
+    assert answer(CREATE, lio)["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("fault", "request_"),
+    [("cmd_time_out", CREATE), ("emulate_write_cache", {**CREATE, "write_cache": False}), ("create", CREATE)],
+)
+def test_what_was_half_made_is_taken_away_again(fault: str, request_: dict[str, Any]) -> None:
+    lio = FakeLio()
+    lio.faults = {fault: errno.EIO}
+    result = answer(request_, lio)
+    assert result["errno"] == errno.EIO and "LIO refused" in result["error"]
+    assert lio.objects == {}
+
+
+def test_resize_and_delete() -> None:
+    lio = FakeLio()
+    answer(CREATE, lio)
+    assert answer({"do": "resize", "name": "vm1", "size_bytes": 1 << 30}, lio) == {"changed": False}
+    assert answer({"do": "resize", "name": "vm1", "size_bytes": 2 << 30}, lio) == {"changed": True}
+    assert "no user backstore" in answer({"do": "resize", "name": "vm2", "size_bytes": 1}, lio)["error"]
+    lio.objects["vm1"].exported = True
+    assert "still shows" in answer({"do": "delete", "name": "vm1"}, lio)["error"]
+    lio.objects["vm1"].exported = False
+    assert answer({"do": "delete", "name": "vm1"}, lio) == {"changed": True}
+    assert answer({"do": "delete", "name": "vm1"}, lio) == {"changed": False}
+
+
+def test_list_names_everything() -> None:
+    lio = FakeLio()
+    answer(CREATE, lio)
+    assert answer({"do": "list"}, lio)["items"] == [
+        {"name": "vm1", "hba": 0, "config": "gluster/vol@host/vm1", "size_bytes": 1 << 30, "serial": "8e9b7af7"}
+    ]
+
+
+@pytest.mark.parametrize("request_", [None, [], {}, {"do": "explode"}, {"do": "create"}, {"do": "resize", "name": "x"}])
+def test_nonsense_is_one_sentence(request_: Any) -> None:
+    result = answer(request_, FakeLio())
+    assert set(result) == {"error"} and "\n" not in result["error"]
+
+
+def test_the_process_answers_on_standard_output() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "handler.lio_admin"], input="nonsense", capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 1 and "error" in json.loads(run.stdout)
