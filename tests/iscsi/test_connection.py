@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcmu_gluster.iscsi import pdu
+from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.life import State
 from tcmu_gluster.iscsi.settings import Settings
 from tcmu_gluster.iscsi.task_set import SessionEnded, SessionStarted
@@ -291,3 +294,69 @@ def test_commands_are_returned_once(count: int) -> None:
     wire.connection.received(len(stream), 0.0)
     assert len(wire.connection.commands()) == count
     assert wire.connection.commands() == []
+
+
+# -- damaged conversations ---------------------------------------------------------------------------------------------
+
+TIGHT = Settings(
+    receive_buffer_bytes=4096, landing_bytes=512, max_recv_data_segment_bytes=1 << 16, window=8,
+    max_transfer_bytes=1 << 20,
+)  # fmt: skip
+KINDS = ("read", "write", "unsolicited", "solicited", "nop", "text", "manage", "logout")
+
+
+def converse(wire: Wire, kind: str, blocks: int) -> None:
+    """Queue one request."""
+    initiator, data = wire.initiator, bytes(512 * blocks)
+    if kind == "read":
+        wire.read(0, len(data))
+    elif kind in ("write", "unsolicited"):
+        wire.write(0, data, unsolicited=kind == "unsolicited")
+    elif kind == "solicited":
+        wire.write(0, data, immediate_data=0)
+    elif kind == "nop":
+        initiator.nop(bytes(blocks))
+    elif kind == "text":
+        initiator.text({"SendTargets": ""})
+    elif kind == "manage":
+        initiator.manage(blocks % 9, task=next(iter(initiator.tasks.values()), None))
+    else:
+        initiator.logout(blocks % 3)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 40)), min_size=1, max_size=5),
+            st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=3),
+            st.sampled_from([100, 5000, 1 << 20]),
+        ),
+        min_size=1, max_size=4,
+    ),
+    st.sampled_from([{}, {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}, {"FirstBurstLength": "2048"}]),
+    st.sampled_from([Settings(), TIGHT]), st.booleans(), st.sampled_from([1 << 16, 1 << 24]),
+)  # fmt: skip
+def test_a_damaged_conversation_ends_without_leaving_anything_behind(
+    turns: list[tuple[list[tuple[str, int]], list[tuple[int, int]], int]],
+    keys: dict[str, str],
+    config: Settings,
+    hold: bool,
+    memory: int,
+) -> None:
+    wire = Wire(keys, settings=config, hold=hold, pool=BufferPool(limit_bytes=memory))
+    for requests, damage, chunk in turns:
+        for kind, blocks in requests:
+            converse(wire, kind, blocks)
+        stream = bytearray(wire.initiator.take())
+        for at, value in damage:
+            stream[at % len(stream)] = value
+        for at in range(0, len(stream), chunk):
+            wire.give(bytes(stream[at : at + chunk]))
+            wire.fetch()  # what it says to damaged requests, the double could not follow
+        wire.finish()
+    wire.connection.closed(0.0)
+    wire.run()
+    wire.finish()
+    assert wire.connection.data_to_send() == []
+    assert (wire.pool.handed_out_bytes, wire.pool.waiting, len(wire.registry)) == (0, 0, 0)
+    assert wire.connection.intake.open_bursts == 0 and not wire.connection.session.tasks  # type: ignore[union-attr]
