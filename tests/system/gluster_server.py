@@ -11,7 +11,7 @@
 does the same for one command, which finds GLUSTER_HOST and GLUSTER_VOLUME in its environment.
 
 Needs root and glusterfs-server. Every server has its own network (only lo, with 10.66.0.1 on it, as glusterd refuses
-127.0.0.1 for bricks), its own /var/lib/glusterd, /run/gluster and /var/log/glusterfs, and its own process numbers: the
+127.0.0.1 for bricks), its own /var/lib/glusterd, /run and /var/log/glusterfs, and its own process numbers: the
 first process in there ends when the pipe to its starter closes, and the kernel then ends all others. So servers do not
 meet, and none is left behind, however the starter ended.
 """
@@ -33,7 +33,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HOST = "10.66.0.1"
-STATE_FOLDERS = ("/var/lib/glusterd", "/run/gluster", "/var/log/glusterfs")
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 CLONE_NEWNET = 0x40000000  # sched.h
 
@@ -258,15 +257,28 @@ class GlusterServer:
         return "\n".join(ends)
 
 
+def _own_run(run: Path, before: Path) -> None:
+    """A /run of our own that shows all but Gluster's things of the machine's.
+
+    glusterd listens at /run/glusterd.socket, not in /run/gluster: servers would take each other's place there.
+    """
+    before.mkdir()
+    subprocess.run(["mount", "--rbind", str(run), str(before)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(run)], check=True)
+    for entry in before.iterdir():
+        if not entry.name.startswith("gluster"):
+            (run / entry.name).symlink_to(entry)
+    (run / "gluster").mkdir()
+
+
 def hold(folder: Path) -> None:
     """The first process inside: private folders, lo, glusterd; ends when standard input closes."""
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    for state in STATE_FOLDERS:
+    for state in ("/var/lib/glusterd", "/var/log/glusterfs"):
         Path(state).mkdir(parents=True, exist_ok=True)
-        if state == "/var/log/glusterfs":
-            subprocess.run(["mount", "--bind", str(folder / "logs"), state], check=True)
-        else:
-            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", state], check=True)
+    subprocess.run(["mount", "--bind", str(folder / "logs"), "/var/log/glusterfs"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/glusterd"], check=True)
+    _own_run(Path("/run"), Path("/var/lib/glusterd/host-run"))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "address", "add", f"{HOST}/32", "dev", "lo"], check=True)
     with (folder / "logs" / "glusterd-output.log").open("wb") as output:
