@@ -103,6 +103,19 @@ class SessionStarted:
         self.session = session
 
 
+class ConnectionJoined:
+    """This connection is a further one of a session that exists, or replaces one of its connections.
+
+    Before it executes a command of this connection the shell takes the events of connections that were woken: their
+    aborted tasks may have tags that come again here.
+    """
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+
 class SessionEnded:
     """The session is gone (logout, reinstatement, all connections lost): the I_T nexus is lost.
 
@@ -115,7 +128,7 @@ class SessionEnded:
         self.session, self.why = session, why
 
 
-Event = Union[IscsiCommand, IscsiTaskManagement, SessionStarted, SessionEnded]
+Event = Union[IscsiCommand, IscsiTaskManagement, SessionStarted, ConnectionJoined, SessionEnded]
 """All that Connection.commands() returns."""
 
 
