@@ -11,7 +11,6 @@ opened at run time.
 
 from __future__ import annotations
 
-import importlib.machinery
 import shutil
 import tempfile
 from pathlib import Path
@@ -68,13 +67,13 @@ def builder(folder: Path = FOLDER) -> FFI:
 def build_in_place() -> Path:
     """Compile, and put the extension beside this file; everything else the compiler leaves is thrown away."""
     here = Path(__file__).resolve().parent
-    target = here / f"_shim{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    target = here / "_shim.abi3.so"  # cffi keeps to the limited API; the same name as setup.py gives it
     with tempfile.TemporaryDirectory() as scratch:
         built = Path(builder(here).compile(tmpdir=scratch))
         # A new file, then renamed: overwriting a library that is mapped would crash whoever uses it.
         fresh = target.with_name(target.name + ".new")
         shutil.copyfile(built, fresh)
-        for older in here.glob("_shim.*so"):  # also one that setup.py made, which may be named for another ABI
+        for older in here.glob("_shim.*so"):
             older.unlink()
         fresh.replace(target)
     return target
