@@ -23,7 +23,13 @@ from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
-from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement, SessionEnded, SessionStarted
+from tcmu_gluster.iscsi.task_set import (
+    ConnectionJoined,
+    IscsiCommand,
+    IscsiTaskManagement,
+    SessionEnded,
+    SessionStarted,
+)
 from tcmu_gluster.scsi.command import Command, Response
 
 log = logging.getLogger("tcmu_gluster.iscsi")
@@ -108,6 +114,9 @@ class Peer:
             self.front.run_woken()  # a session that this one replaces has to end before
             self.session = event.session
             self.front.session_started(event.session, self)
+        elif isinstance(event, ConnectionJoined):
+            self.front.run_woken()  # tasks of a connection that this one replaces have to end before
+            self.session = event.session
         elif isinstance(event, SessionEnded):
             self.front.session_ended(event.session, event.why)
 

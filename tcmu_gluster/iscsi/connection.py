@@ -48,6 +48,7 @@ from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import (
     EXECUTING,
+    ConnectionJoined,
     Event,
     IscsiCommand,
     IscsiTaskManagement,
@@ -270,8 +271,7 @@ class Connection:
         framing.begin(
             commands=session.entry is not None, header_digest=output.header_digest, data_digest=output.data_digest
         )
-        if self._login.joins is None:
-            self.emit(SessionStarted(session))
+        self.emit(SessionStarted(session) if self._login.joins is None else ConnectionJoined(session))
 
     # -- refusing and ending -----------------------------------------------------------------------------------------
 

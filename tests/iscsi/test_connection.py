@@ -10,7 +10,7 @@ from tcmu_gluster.iscsi import pdu
 from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.life import State
 from tcmu_gluster.iscsi.settings import Settings
-from tcmu_gluster.iscsi.task_set import SessionEnded, SessionStarted
+from tcmu_gluster.iscsi.task_set import ConnectionJoined, SessionEnded, SessionStarted
 from tcmu_gluster.scsi.command import Function
 from tests.doubles.initiator import Initiator
 from tests.doubles.iscsi_wire import Wire
@@ -197,6 +197,7 @@ def pair(hold: bool = False) -> tuple[Wire, Wire]:
 def test_two_connections_share_the_window_and_answer_on_their_own() -> None:
     first, second = pair()
     assert first.connection.session is second.connection.session and len(first.registry) == 1
+    assert [type(event) for event in second.events] == [ConnectionJoined]
     on_first = first.read(0, 512)
     first.pump()
     second.initiator.cmd_sn = first.initiator.cmd_sn + 1
