@@ -278,6 +278,10 @@ class Configuration:
             f"{initiator} has no rule of its own at {iqn}; first: tcmu-gluster acl allow {iqn} {initiator}"
         )
 
+    def asks_password(self, iqn: str) -> bool:
+        """Whether initiators have to prove who they are."""
+        return bool(self.group(iqn)["attributes"].get("authentication"))
+
     def credentials(self, iqn: str, initiator: Optional[str]) -> Object:
         """Where CHAP keys stand in rtslib's schema: at the initiator's ACL, or at the portal group for all."""
         return self._acl(iqn, initiator) if initiator else self.group(iqn)

@@ -214,7 +214,8 @@ class Engine:
         if shown is None:
             shown = GuardedTarget(iqn, ShownTarget(iqn, self), self._denials)
             self.directory.add(shown)
-        shown.rules = wanted.rules(iqn)
+        # A password that nobody could check would admit everybody: until the engine can, it admits nobody.
+        shown.rules = [] if wanted.asks_password(iqn) else wanted.rules(iqn)
         shown.listening = [self._listening[portal] for portal in wanted.portals(iqn) if portal in self._listening]
         luns = self._units(wanted.luns(iqn))
         target = shown.target
@@ -308,6 +309,8 @@ class Engine:
 
     def warnings(self, iqn: str) -> list[str]:
         """What an administrator should know about who may log in."""
+        if self.configuration.asks_password(iqn):
+            return [f"{iqn} asks for a password, which the engine cannot check: it admits nobody now"]
         kinds = {rule.kind for rule in self.configuration.rules(iqn)}
         return [f"every initiator that reaches {iqn} may read and write its disks"] if RuleKind.ALL in kinds else []
 

@@ -68,7 +68,8 @@ async def set_chap(context: Context, args: dict[str, Any], report: Report) -> di
     wanted.group(iqn)["attributes"]["authentication"] = 1
     if changed:
         await context.change(wanted)
-    return now(f"{initiator or 'every initiator'} proves to {iqn} to be {args['user']} with a password", changed)
+    said = f"{initiator or 'every initiator'} proves to {iqn} to be {args['user']} with a password"
+    return now(said, changed, warnings=context.engine.warnings(iqn))
 
 
 async def clear_chap(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

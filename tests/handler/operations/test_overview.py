@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.handler.daemon import Desk, run_desk
+
+IQN = "iqn.2013-10.com.redhat"
+HOST = "iqn.1994-05.com.redhat:cf75c8d4274d"
+
+
+def test_status_counts_and_names_what_waits(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri="memory:a", size="64K")
+        await desk.do("disk.create", name="l", uri="memory:l", size="64K", front="lio")
+        await desk.do("target.create", target=IQN)
+        status = await desk.do("status")
+        assert status["engine"] == {"disks": 1, "waiting": 0, "targets": 1, "sessions": 0}
+        assert status["lio"] == {"disks": 1, "waiting": 0}
+        assert "troubles" not in status
+        lost = {"name": "lost", "plugin": "user", "config": f"gluster/file{tmp_path}/lost", "size": 65536, "wwn": "1"}
+        wanted = desk.context.configuration.copy()
+        wanted.root["storage_objects"].append(lost)
+        await desk.context.change(wanted)
+        status = await desk.do("status")
+        assert status["engine"]["waiting"] == 1 and "disk lost waits" in status["troubles"][0]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_status_without_lio_says_so(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert (await desk.do("status"))["lio"] == "off"
+
+    run_desk(tmp_path, scenario, lio=False)
+
+
+def test_names_are_there_for_completion(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="b", uri="memory:b", size="64K")
+        await desk.do("disk.create", name="a", uri="memory:a", size="64K", front="lio")
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        assert (await desk.do("names", kind="disk"))["items"] == ["a", "b"]
+        assert (await desk.do("names", kind="target"))["items"] == [IQN]
+        assert (await desk.do("names", kind="initiator"))["items"] == [HOST]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_nobody_was_turned_away_yet(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert (await desk.do("why-denied"))["items"] == []
+
+    run_desk(tmp_path, scenario)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.operations.whole import convert, convert_disk
+from tcmu_gluster.control.operations import UsageError
+from tcmu_gluster.errors import ConfigError
+from tests.handler.daemon import Desk, run_desk
+
+IQN = "iqn.2013-10.com.redhat"
+HOST = "iqn.1994-05.com.redhat:cf75c8d4274d"
+
+# In the form of rtslib's dump() (rtslib_fb tcm.py, target.py), shortened.
+LIOS = {
+    "fabric_modules": [],
+    "storage_objects": [
+        {"attributes": {}, "config": "gluster/memory/vm1?size=1M", "control": "hw_block_size=512", "name": "vm1",
+         "hw_max_sectors": 128, "plugin": "user", "size": 1048576, "wwn": "8e9b7af7-8786-f09b-0fd5-8deb53848a26"},
+        {"aio": False, "attributes": {}, "dev": "@DEV@", "name": "file1", "plugin": "fileio", "size": 65536,
+         "write_back": True, "wwn": "0a3aa6ae-4b0a-4f8c-9f63-7c0f0a1d2c3b"},
+        {"attributes": {}, "name": "ram1", "plugin": "ramdisk", "size": 65536, "nullio": False,
+         "wwn": "1b3aa6ae-4b0a-4f8c-9f63-7c0f0a1d2c3b"},
+        {"attributes": {}, "config": "glfs/vol@host/x", "name": "theirs", "plugin": "user", "size": 65536, "wwn": "2"},
+        {"attributes": {}, "dev": "/dev/sg0", "name": "tape", "plugin": "pscsi", "wwn": "3"},
+    ],
+    "targets": [
+        {"fabric": "iscsi", "wwn": IQN, "parameters": {}, "tpgs": [{
+            "attributes": {"authentication": 0, "generate_node_acls": 0, "demo_mode_write_protect": 1},
+            "enable": True, "tag": 1, "parameters": {"MaxConnections": "1"},
+            "luns": [
+                {"alias": "a1", "alua_tg_pt_gp_name": "default_tg_pt_gp", "index": 0,
+                 "storage_object": "/backstores/user/vm1"},
+                {"alias": "a2", "alua_tg_pt_gp_name": "default_tg_pt_gp", "index": 1,
+                 "storage_object": "/backstores/fileio/file1"},
+                {"alias": "a3", "alua_tg_pt_gp_name": "default_tg_pt_gp", "index": 2,
+                 "storage_object": "/backstores/pscsi/tape"},
+            ],
+            "node_acls": [{"attributes": {}, "node_wwn": HOST, "mapped_luns": [
+                {"alias": "m1", "index": 0, "tpg_lun": 0, "write_protect": False},
+                {"alias": "m2", "index": 3, "tpg_lun": 1, "write_protect": True}]}],
+            "portals": [{"ip_address": "127.0.0.1", "iser": False, "offload": False, "port": 0}],
+        }]},
+        {"fabric": "loopback", "wwn": "naa.5001405aa", "tpgs": []},
+    ],
+}  # fmt: skip
+
+
+def lios(tmp_path: Path) -> Any:
+    (tmp_path / "file1").write_bytes(bytes(65536))
+    return json.loads(json.dumps(LIOS).replace("@DEV@", str(tmp_path / "file1")))
+
+
+def test_lios_file_is_restored_into_the_engine(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "lio.json"
+        file.write_text(json.dumps(lios(tmp_path)))
+        result = await desk.do("restore", file=str(file), source="lio")
+        assert result["changed"]
+        sentences = "\n".join(result["warnings"])
+        assert "theirs" in sentences and "tape" in sentences and "loopback" in sentences and "LUN 2" in sentences
+        disks = {one["name"]: (one["state"], one["size_bytes"]) for one in (await desk.do("disk.list"))["items"]}
+        assert disks == {"vm1": ("online", 1 << 20), "file1": ("online", 65536), "ram1": ("online", 65536)}
+        shown = await desk.do("disk.show", name="vm1")
+        assert shown["serial"] == "8e9b7af7-8786-f09b-0fd5-8deb53848a26"
+        assert shown["naa"] == "60014058e9b7af78786f09b0fd58deb5", "the NAA that LIO derives from that serial"
+        view, protected = desk.engine.view_of(IQN, HOST)
+        assert view is not None and {lun: unit.backend.uri for lun, unit in view.items()} == {
+            0: "memory:vm1", 3: f"file://{tmp_path}/file1",
+        }  # fmt: skip
+        assert protected == [3]
+        again = await desk.do("restore", file=str(file), source="lio")
+        assert not again["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_our_own_save_is_restored_as_it_was(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri=f"file://{tmp_path}/a", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("lun.map", target=IQN, disk="a", lun=4)
+        await desk.do("acl.allow", target=IQN, rule="10.0.0.0/8")
+        file = tmp_path / "copy.json"
+        await desk.do("save", file=str(file))
+        before = copy.deepcopy(desk.context.configuration.root)
+        said = await desk.do("clear", confirm=True)
+        assert said["changed"] and desk.engine.disks == {} and desk.directory.targets == {}
+        assert (tmp_path / "a").exists()
+        assert not (await desk.do("clear", confirm=True))["changed"]
+        await desk.do("restore", file=str(file))
+        assert desk.context.configuration.root == before == desk.saved()
+        assert desk.engine.disks["a"].state == "online"
+
+    run_desk(tmp_path, scenario)
+
+
+def test_clear_wants_to_be_sure(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        with pytest.raises(UsageError, match="--confirm"):
+            await desk.do("clear")
+
+    run_desk(tmp_path, scenario)
+
+
+def test_two_files_that_disagree_are_not_mixed(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="vm1", uri="memory:other", size="64K")
+        file = tmp_path / "lio.json"
+        file.write_text(json.dumps(lios(tmp_path)))
+        assert "--clear-existing" in await desk.refused("restore", file=str(file))
+        assert set(desk.engine.disks) == {"vm1"}
+        await desk.do("restore", file=str(file), clear_existing=True)
+        assert str(desk.engine.disks["vm1"].backing) == "memory:vm1?size=1M"
+
+    run_desk(tmp_path, scenario)
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert "there is no" in await desk.refused("restore", file=str(tmp_path / "none"))
+        (tmp_path / "bad").write_text("[]")
+        assert "no JSON object" in await desk.refused("restore", file=str(tmp_path / "bad"))
+        (tmp_path / "odd").write_text('{"targets": 5}')
+        assert "no list" in await desk.refused("restore", file=str(tmp_path / "odd"))
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"plugin": "user", "name": "x"},
+        {"plugin": "user", "name": "x", "config": "glfs/x"},
+        {"plugin": "alien", "name": "x"},
+    ],
+)
+def test_what_cannot_be_served_is_skipped_with_a_reason(entry: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, KeyError)):
+        convert_disk(entry)
+    configuration, skipped = convert({"storage_objects": [entry, 5], "targets": [7, {"fabric": "iscsi"}]})
+    assert list(configuration.disks()) == [] and list(configuration.targets()) == []
+    assert len(skipped) == 4 and all("\n" not in sentence for sentence in skipped)
