@@ -13,6 +13,9 @@ from . import lio, services
 from .shell import OURS, expect, read, run, say, start, wait_for
 
 LOG = "/io/daemon.txt"
+# The budget of time-outs, stretched: a daemon that starts in a second elsewhere takes up to half a minute in an
+# emulated processor that shares its host, and LIO must not give up the commands of a host before.
+ENVIRONMENT = {"TCMU_GLUSTER_LIO_CMD_TIME_OUT_SECONDS": "180"}
 _PID = Path("/run/daemon.pid")
 _STATUS = Path("/run/daemon.status")
 # The scenarios are processes of their own, so somebody who stays must see how the daemon ends: this shell.
@@ -48,7 +51,9 @@ class Daemon:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(str(path))
         notify.setblocking(False)
-        start("/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)})
+        start(
+            "/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={**ENVIRONMENT, "NOTIFY_SOCKET": str(path)}
+        )
 
         def ready() -> bool:
             if _STATUS.exists():

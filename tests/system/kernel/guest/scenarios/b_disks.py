@@ -138,9 +138,14 @@ def fifty_disks_leave_nothing_behind() -> None:
                 run("dd", f"if={local.device}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct", "status=none")
             lio.delete(made)
 
+        def at_rest() -> dict[str, int]:
+            """The footprint once no device is left."""
+            now = served.footprint()
+            return {} if now["uio"] or now["mappings"] else now
+
         turn()
-        before = served.footprint()
+        before = wait_for("no device is left", at_rest)
         for _ in range(50):
             turn()
-        wait_for(f"the footprint is {before} again", lambda: served.footprint() == before, limit=15)
+        wait_for(f"the footprint is {before} again", lambda: at_rest() == before, limit=15)
         lio.user("turns", config, 8 << 20, no_reply=True)

@@ -13,7 +13,12 @@ from ..runner import scenario
 from ..shell import expect, run, say, start, wait_for, write
 
 
-@scenario(limit=300)
+def be_patient(device: str) -> None:
+    """The host's command timer, longer than LIO's (see daemon.ENVIRONMENT): a start takes many seconds here."""
+    write(Path("/sys/block") / Path(device).name / "device/timeout", "240")
+
+
+@scenario(limit=420)
 def kill_9_under_verified_load() -> dict[str, Any]:
     """kill -9 twice under fio over iSCSI: the initiator sees a pause, no error, no lost and no stale block."""
     backing = daemon.uri("killed")
@@ -25,7 +30,9 @@ def kill_9_under_verified_load() -> dict[str, Any]:
         lio.Target(iqn, [disk.backstore]),
         services.Session(iqn) as session,
     ):
-        writer = load.VerifiedLoad(session.disk(), seconds=25)
+        device = session.disk()
+        be_patient(device)
+        writer = load.VerifiedLoad(device)
         writer.wait_until_running()
         served.kill()
         served.start()
@@ -44,7 +51,8 @@ def planned_restart_under_verified_load() -> dict[str, Any]:
         daemon.Disk("restarted", backing, "64M") as disk,
         lio.LoopDisk(disk.backstore) as local,
     ):
-        writer = load.VerifiedLoad(local.device, seconds=15)
+        be_patient(local.device)
+        writer = load.VerifiedLoad(local.device, mebibytes=2)
         writer.wait_until_running()
         served.stop()
         served.start()
@@ -72,7 +80,7 @@ def reset_and_abort_while_gluster_is_slow() -> None:
                 old = run_in_background(device)
                 wait_for("the write is under way", lambda: int((block / "inflight").read_text().split()[1]) > 0)
                 generic = next((block / "device/scsi_generic").iterdir()).name
-                run("sg_reset", "--device", "--no-esc", f"/dev/{generic}", status=None, limit=90)
+                say(run("sg_reset", "--device", "--no-esc", "-v", f"/dev/{generic}", status=None, limit=90))
             finally:
                 for pid in bricks:
                     os.kill(pid, signal.SIGCONT)

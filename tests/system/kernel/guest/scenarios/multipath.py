@@ -101,7 +101,7 @@ def cut_and_restore(backing: Path) -> dict[str, Any]:
         expect(topology.count("status=active") == 1, "one path group holds both paths")
         expect("service-time" in topology, "the policy is service-time")
         name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
-        writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=25, size="32M")
+        writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=25)
         writer.wait_until_running()
         cut(PORTALS[0])
         wait_for("one path has failed", lambda: any("failed" in path for path in paths()), limit=60)
