@@ -7,6 +7,8 @@ ones with BUSY. It needs no daemon, and it works in a process of its own, since 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Optional
 
 from tcmu_gluster.config.cfgstring import SUBTYPE
@@ -14,27 +16,42 @@ from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.control.client import ControlClient, DaemonUnreachable
 from tcmu_gluster.errors import OperationError
 from tcmu_gluster.tcmu import actions
-from tcmu_gluster.tcmu.uio import UioDevice, find_devices, open_uio
+from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
+from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, find_devices, open_uio
 
 from .world import reason_of
 
 
 def run(settings: Settings, *, name: Optional[str], force: bool) -> dict[str, Any]:
-    """Do it; what was done. Raises OperationError if the daemon is alive (unless force) or nothing could be done."""
+    """`tcmu-gluster recover`. Raises OperationError if the daemon is alive (unless force)."""
     if not force:
         _refuse_beside_daemon(settings)
+    return recover(settings, name=name, force=force)
+
+
+def recover(
+    settings: Settings,
+    *,
+    name: Optional[str] = None,
+    force: bool = False,
+    sysfs: Path = SYSFS,
+    parameters: Path = MODULE_PARAMETERS,
+    open_device: Callable[[UioDevice], int] = open_uio,
+) -> dict[str, Any]:
+    """Release waiters, end commands; what was done. Raises OperationError if nothing could be done."""
     troubles: list[str] = []
     try:
-        actions.release_waiters()
+        actions.release_waiters(parameters)
         released = True
     except OSError as error:
         released = False
         troubles.append(f"whoever waits for a handler could not be released: {reason_of(error)}")
-    devices = [device for device in find_devices(SUBTYPE) if name in (None, device.name)]
+    devices = [device for device in find_devices(SUBTYPE, sysfs) if name in (None, device.name)]
     if name is not None and not devices:
         raise OperationError(f"LIO has no disk {name!r} of ours")
-    ended = [device.name for device in devices if _end_commands(device, settings, force, troubles)]
-    if not released and not ended and troubles:
+    core = settings.configfs / "target" / "core"
+    ended = [device.name for device in devices if _end_commands(device, core, force, troubles, open_device)]
+    if not released and not ended:
         raise OperationError("; ".join(troubles))
     sentence = "waiters are released" if released else "no waiters were released"
     sentence += f"; commands of {len(ended)} disks were ended with an error: {', '.join(ended)}" if ended else ""
@@ -52,13 +69,14 @@ def _refuse_beside_daemon(settings: Settings) -> None:
     )
 
 
-def _end_commands(device: UioDevice, settings: Settings, force: bool, troubles: list[str]) -> bool:
+def _end_commands(
+    device: UioDevice, core: Path, force: bool, troubles: list[str], open_device: Callable[[UioDevice], int]
+) -> bool:
     """Block the device and empty its ring, unless somebody still owns its buffers."""
-    core = settings.configfs / "target" / "core"
     descriptor = -1
     try:
         try:
-            descriptor = open_uio(device)  # while we hold it nobody else can write into buffers that the reset frees
+            descriptor = open_device(device)  # while we hold it nobody else can write into buffers that the reset frees
         except OSError as error:
             if not force:
                 raise OSError(error.errno, f"a process still has it open ({reason_of(error)})") from error

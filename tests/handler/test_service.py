@@ -1,0 +1,203 @@
+"""The daemon as a process: started, asked, killed, restarted, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.service import wants_lio
+from tcmu_gluster.control.client import ControlClient, DaemonUnreachable
+from tcmu_gluster.errors import OperationError
+from tests.handler.daemon import settings
+
+IQN = "iqn.2013-10.com.redhat"
+START_SECONDS = 30
+
+
+class Process:
+    """`python -m handler` with a directory and a notify socket of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.socket = root / "c.sock"
+        self.state = root / "etc" / "saveconfig.json"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(root / "n.sock"))
+        self.notify.settimeout(START_SECONDS)
+
+    def start(self) -> Process:
+        environ = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(self.root / "n.sock"),
+            "WATCHDOG_USEC": "200000",
+            "TCMU_GLUSTER_SETTINGS": str(self.root / "none.toml"),
+            "TCMU_GLUSTER_STATE_FILE": str(self.state),
+            "TCMU_GLUSTER_CONTROL_SOCKET": str(self.socket),
+            "TCMU_GLUSTER_PORTALS": "127.0.0.1:0",
+            "TCMU_GLUSTER_LIO": "off",
+            "TCMU_GLUSTER_RETRY_SECONDS": "1",
+        }
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "handler"], env=environ, stderr=log)
+        self.wait_for(b"READY=1")
+        return self
+
+    def wait_for(self, word: bytes) -> None:
+        while word not in self.notify.recv(4096):
+            continue
+
+    def client(self) -> ControlClient:
+        return ControlClient(self.socket)
+
+    def ask(self, op: str, **args: Any) -> dict[str, Any]:
+        with self.client() as client:
+            return client.call(op, args)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(START_SECONDS)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path)
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.process.kill()
+        process.process.wait()
+    process.notify.close()
+
+
+def test_what_was_configured_is_there_after_a_restart_and_after_a_kill(daemon: Process) -> None:
+    daemon.start()
+    file = daemon.root / "disk"
+    daemon.ask("disk.create", name="a", uri=f"file://{file}", size="1M")
+    daemon.ask("target.create", target=IQN)
+    daemon.ask("lun.map", target=IQN, disk="a", lun=3)
+    daemon.ask("acl.allow", target=IQN, rule="10.0.0.0/8")
+    before = [
+        daemon.ask(op, **args) for op, args in (("disk.show", {"name": "a"}), ("acl.list", {}), ("disk.list", {}))
+    ]
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        status = daemon.end(number)
+        assert status == (-signal.SIGKILL if number is signal.SIGKILL else 0)
+        daemon.start()
+        assert [
+            daemon.ask(op, **args) for op, args in (("disk.show", {"name": "a"}), ("acl.list", {}), ("disk.list", {}))
+        ] == before
+    shown = daemon.ask("target.show", target=IQN)
+    assert shown["luns"] == [{"lun": 3, "disk": "a", "state": "online"}] and shown["listening"]
+
+
+def test_systemd_hears_ready_signs_of_life_and_the_stop(daemon: Process) -> None:
+    daemon.start()
+    daemon.wait_for(b"WATCHDOG=1")
+    daemon.wait_for(b"WATCHDOG=1")
+    assert daemon.end() == 0
+    daemon.wait_for(b"STOPPING=1")
+    assert not daemon.socket.exists()
+
+
+def test_a_second_daemon_does_not_start(daemon: Process) -> None:
+    daemon.start()
+    environ = {
+        **os.environ,
+        "TCMU_GLUSTER_STATE_FILE": str(daemon.state),
+        "TCMU_GLUSTER_CONTROL_SOCKET": str(daemon.socket),
+    }
+    second = subprocess.run(
+        [sys.executable, "-m", "handler", "--lio", "off"], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert second.returncode != 0 and "another daemon" in second.stderr and "Traceback" not in second.stderr
+    assert daemon.ask("status")["version"]
+
+
+def test_a_disk_whose_file_comes_late_is_served_late(daemon: Process) -> None:
+    daemon.state.parent.mkdir()
+    late = daemon.root / "late"
+    disk = {"name": "late", "plugin": "user", "config": f"gluster/file{late}", "size": 65536, "wwn": "8e9b7af7"}
+    daemon.state.write_text(json.dumps({"storage_objects": [disk], "targets": []}))
+    daemon.start()
+    assert daemon.ask("disk.show", name="late")["state"].startswith("waiting: ")
+    late.write_bytes(bytes(65536))
+    deadline = time.monotonic() + 20
+    while daemon.ask("disk.show", name="late")["state"] != "online":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_kill_at_any_moment_of_many_operations_leaves_a_state_that_loads(daemon: Process) -> None:
+    """Targets are made one after the other; after each kill all that were answered are there, and at most one more."""
+    dice = random.Random(3)
+    answered: list[str] = []
+    for _ in range(4):
+        daemon.start()
+        present = {item["target"] for item in daemon.ask("target.list")["items"]}
+        assert set(answered) <= present and len(present) <= len(answered) + 1
+        answered[:] = sorted(present)
+        worker = threading.Thread(target=make_targets, args=(daemon, answered))
+        worker.start()
+        time.sleep(dice.uniform(0.02, 0.3))
+        daemon.end(signal.SIGKILL)
+        worker.join()
+        assert json.loads(daemon.state.read_text())["targets"] is not None
+    assert len(answered) > 4
+
+
+def make_targets(daemon: Process, answered: list[str]) -> None:
+    """Up to fifty targets, each noted once the daemon has answered, until the daemon is gone."""
+    first = len(answered)
+    with contextlib.suppress(DaemonUnreachable, OperationError), daemon.client() as client:
+        for number in range(50):
+            iqn = f"{IQN}:{first}-{number}"
+            client.call("target.create", {"target": iqn})
+            answered.append(iqn)
+
+
+def test_status_is_quick_with_five_hundred_disks(daemon: Process) -> None:
+    daemon.state.parent.mkdir()
+    disks = [
+        {"name": f"d{n}", "plugin": "user", "config": f"gluster/memory/d{n}", "size": 65536, "wwn": f"serial-{n}"}
+        for n in range(500)
+    ]
+    targets = [
+        {"fabric": "iscsi", "wwn": f"{IQN}:{t}", "tpgs": [{"tag": 1, "luns": [
+            {"index": n, "storage_object": f"/backstores/user/d{10 * t + n}"} for n in range(10)]}]}
+        for t in range(50)
+    ]  # fmt: skip
+    daemon.state.write_text(json.dumps({"storage_objects": disks, "targets": targets}))
+    started = time.monotonic()
+    daemon.start()
+    assert time.monotonic() - started < 20
+    with daemon.client() as client:
+        times = []
+        for _ in range(5):
+            asked = time.monotonic()
+            status = client.call("status")
+            times.append(time.monotonic() - asked)
+        assert status["engine"] == {"disks": 500, "waiting": 0, "targets": 50, "sessions": 0}
+        assert min(times) < 0.2
+        assert len(client.call("disk.list")["items"]) == 500
+
+
+def test_lio_is_wanted_as_set_or_where_it_is(tmp_path: Path) -> None:
+    assert wants_lio(settings(tmp_path, lio="on")) is True
+    assert wants_lio(settings(tmp_path, lio="off")) is False
+    (tmp_path / "config" / "target").mkdir(parents=True)
+    automatic = settings(tmp_path, lio="auto", configfs=tmp_path / "config")
+    assert wants_lio(automatic) is (os.geteuid() == 0)
