@@ -21,6 +21,7 @@ from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import (
@@ -54,10 +55,12 @@ class Peer:
         "stuck_at",
     )  # fmt: skip
 
-    def __init__(self, front: IscsiFront, sock: socket.socket, address: str, local_address: str) -> None:
+    def __init__(
+        self, front: IscsiFront, sock: socket.socket, address: str, local_address: str, directory: Directory
+    ) -> None:
         self.front, self.sock, self.address = front, sock, address
         self.connection = Connection(
-            front.directory, front.registry, front.pool, front.loop.time(), peer_address=address,
+            directory, front.registry, front.pool, front.loop.time(), peer_address=address,
             local_address=local_address, settings=front.settings, done=self.done, wake=self.wake,
         )  # fmt: skip
         self.session: Optional[Session] = None
@@ -270,7 +273,7 @@ class IscsiFront:
             raise ConfigError(_why_not_listening(portal, error)) from error
         actual = Portal(portal.address, listener.getsockname()[1])
         self._listeners[actual] = listener
-        self.loop.add_reader(listener, self._accept, listener)
+        self.loop.add_reader(listener, self._accept, listener, self.directory.behind(actual))
         return actual
 
     def stop_listening(self, portal: Portal) -> None:
@@ -279,7 +282,7 @@ class IscsiFront:
         self.loop.remove_reader(listener)
         listener.close()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, directory: Directory) -> None:
         for _ in range(64):
             try:
                 sock, address = listener.accept()
@@ -296,7 +299,7 @@ class IscsiFront:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             host, port = sock.getsockname()[:2]
             with contextlib.suppress(OSError):
-                self.peers[Peer(self, sock, address[0], str(Portal(host, port)))] = None
+                self.peers[Peer(self, sock, address[0], str(Portal(host, port)), directory)] = None
 
     # -- sessions ------------------------------------------------------------------------------------------------
 

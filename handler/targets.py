@@ -53,6 +53,10 @@ class TargetDirectory:
         """Initiators don't find it any more; its sessions are the front's business. Raises KeyError."""
         return self.targets.pop(name)
 
+    def behind(self, portal: Portal) -> PortalDirectory:
+        """What initiators find who come to that portal: the targets that listen there, and no others."""
+        return PortalDirectory(self, portal)
+
     # -- what the engine asks ------------------------------------------------------------------------------------
 
     def lookup(self, target_name: str) -> Optional[TargetEntry]:
@@ -66,3 +70,27 @@ class TargetDirectory:
     def authenticator_for(self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str) -> Authenticator:
         """AuthMethod=None: who may come in is decided by the rules."""
         return NoAuthentication()
+
+
+class PortalDirectory:
+    """A directory as seen through one portal."""
+
+    def __init__(self, whole: TargetDirectory, portal: Portal) -> None:
+        self._whole, self._portal = whole, portal
+
+    def lookup(self, target_name: str) -> Optional[TargetEntry]:
+        """The target of that name if it listens here, or None."""
+        target = self._whole.targets.get(target_name)
+        return target if target is not None and self._portal in target.listening else None
+
+    def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
+        """What SendTargets shows to this initiator here."""
+        return [
+            target
+            for target in self._whole.targets.values()
+            if self._portal in target.listening and target.allows(initiator_name, peer_address)
+        ]
+
+    def authenticator_for(self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str) -> Authenticator:
+        """The same at every portal."""
+        return self._whole.authenticator_for(initiator_name, entry, peer_address)

@@ -47,3 +47,18 @@ def test_a_name_is_there_once():
         directory.add(engine_target())
     directory.remove(NAME)
     assert directory.lookup(NAME) is None
+
+
+def test_a_portal_shows_only_the_targets_that_listen_there() -> None:
+    directory = TargetDirectory()
+    target = engine_target("all")
+    directory.add(target)
+    here, there = Portal("127.0.0.1", 3260), Portal("192.0.2.1", 3260)
+    target.listening = [here]
+    assert directory.behind(here).lookup(NAME) is target
+    found = directory.behind(here).targets_for("iqn.2001-04.com.example", "127.0.0.1")
+    assert [entry.name for entry in found] == [NAME]
+    assert directory.behind(there).lookup(NAME) is None
+    assert directory.behind(there).targets_for("iqn.2001-04.com.example", "127.0.0.1") == []
+    assert directory.behind(here).lookup("iqn.2001-04.com.example:other") is None
+    assert directory.behind(here).authenticator_for("iqn.2001-04.com.example", target, "127.0.0.1").finished
