@@ -24,6 +24,13 @@ else:  # the same module under its name before Python took it in
 NAME = "tcmu-gluster"
 PREFIX = "TCMU_GLUSTER_"
 LINUX_SCSI_TIMER_SECONDS = 30
+TIME_BUDGET = (
+    "gluster_ping_timeout_seconds",
+    "command_limit_seconds",
+    "lio_cmd_time_out_seconds",
+    "initiator_timer_seconds",
+)
+"""Each has to be noticed before the next one acts."""
 LONGEST_FILE_BYTES = 1 << 20
 
 _UNSET = Path()  # replaced by default_paths()
@@ -55,6 +62,9 @@ class Settings:
     lio_cmd_time_out_seconds: int = field(
         default=25, metadata={"help": "cmd_time_out of the TCMU devices that are made"}
     )
+    initiator_timer_seconds: int = field(
+        default=LINUX_SCSI_TIMER_SECONDS, metadata={"help": "the initiators' SCSI command timer (Linux: 30)"}
+    )
     retry_seconds: int = field(default=5, metadata={"help": "how often a volume that is not there yet is tried again"})
     drain_seconds: int = field(default=20, metadata={"help": "how long a stop waits for commands in flight"})
     configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
@@ -68,11 +78,9 @@ class Settings:
         for name in ("retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
-        budget = ("gluster_ping_timeout_seconds", "command_limit_seconds", "lio_cmd_time_out_seconds")
-        times = [getattr(self, name) for name in budget] + [LINUX_SCSI_TIMER_SECONDS]
+        times = [getattr(self, name) for name in TIME_BUDGET]
         if any(earlier >= later for earlier, later in zip(times, times[1:])):
-            raise ConfigError(f"the time-outs must grow: {' < '.join(budget)} < {LINUX_SCSI_TIMER_SECONDS} "
-                              f"(Linux's SCSI timer), not {' < '.join(map(str, times))}")  # fmt: skip
+            raise ConfigError(f"the time-outs must grow: {' < '.join(TIME_BUDGET)}, not {' < '.join(map(str, times))}")
 
 
 @dataclass(frozen=True)

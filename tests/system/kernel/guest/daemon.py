@@ -15,7 +15,7 @@ from .shell import OURS, expect, read, run, say, start, wait_for
 LOG = "/io/daemon.txt"
 # The budget of time-outs, stretched: a daemon that starts in a second elsewhere takes up to half a minute in an
 # emulated processor that shares its host, and LIO must not give up the commands of a host before.
-ENVIRONMENT = {"TCMU_GLUSTER_LIO_CMD_TIME_OUT_SECONDS": "180"}
+ENVIRONMENT = {"TCMU_GLUSTER_LIO_CMD_TIME_OUT_SECONDS": "180", "TCMU_GLUSTER_INITIATOR_TIMER_SECONDS": "200"}
 _PID = Path("/run/daemon.pid")
 _STATUS = Path("/run/daemon.status")
 # The scenarios are processes of their own, so somebody who stays must see how the daemon ends: this shell.
