@@ -58,7 +58,7 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     export.set_defaults(run=run_export)
 
     serve = verbs.add_parser("serve", parents=[common], help="run the daemon",
-                             description="Run the daemon: both fronts, control socket, D-Bus, metrics.")  # fmt: skip
+                             description="Run the daemon in the foreground: LIO's handler, the engine and the control socket.")  # fmt: skip
     add_settings_flags(serve)
     serve.set_defaults(run=run_serve)
 

@@ -38,7 +38,7 @@ _UNSET = Path()  # replaced by default_paths()
 
 @dataclass(frozen=True)
 class Settings:
-    """What the daemon runs with. Paths that are None by default are filled in by default_paths()."""
+    """What the daemon runs with. Paths without a default here have one by user: default_paths()."""
 
     state_file: Path = field(default=_UNSET, metadata={"help": "where the configuration of disks and targets is kept"})
     control_socket: Path = field(default=_UNSET, metadata={"help": "the Unix socket that the command talks to"})
@@ -47,10 +47,6 @@ class Settings:
     )
     portals: tuple[Portal, ...] = field(
         default=(Portal("0.0.0.0"),), metadata={"help": "portals of new engine targets, separated by commas"}
-    )
-    dbus: str = field(default="auto", metadata={"help": "show in plain targetcli through D-Bus: auto, on or off"})
-    metrics: Optional[Portal] = field(
-        default=None, metadata={"help": "address:port of the metrics page; empty for none"}
     )
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
     gluster_ping_timeout_seconds: int = field(
@@ -70,9 +66,8 @@ class Settings:
     configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
 
     def __post_init__(self) -> None:
-        for name in ("lio", "dbus"):
-            if getattr(self, name) not in ("auto", "on", "off"):
-                raise ConfigError(f"{name} is auto, on or off, not {getattr(self, name)!r}")
+        if self.lio not in ("auto", "on", "off"):
+            raise ConfigError(f"lio is auto, on or off, not {self.lio!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
         for name in ("retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds"):
@@ -200,8 +195,6 @@ def _convert(kind: Any, raw: Any, name: str, place: str) -> Any:
         return tuple(parse_portal(str(word)) for word in words if str(word).strip())
     if not isinstance(raw, (str, Path)):
         raise ConfigError(f"{name} (from {place}) is text, not {raw!r}")
-    if kind == Optional[Portal]:
-        return parse_portal(str(raw)) if str(raw) else None
     if kind is Path:
         if not str(raw):
             raise ConfigError(f"{name} (from {place}) is empty; it names a file")

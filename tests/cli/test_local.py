@@ -15,8 +15,9 @@ def options(*words: str) -> object:
 
 
 def test_export_options_are_checked_and_normal() -> None:
-    words = ["vol@host:disk3", "--size", "2G", "--portal", "127.0.0.1:3261", "--portal", "::1", "--lun", "3", "--iqn", "IQN.2013-10.com.redhat"]
-    words += ["--allow", "all", "--allow", "10.0.0.0/8", "--chap", "u:/etc/pw:x", "--json"]
+    words = ["vol@host:disk3", "--size", "2G", "--lun", "3", "--iqn", "IQN.2013-10.com.redhat", "--json"]
+    words += ["--portal", "127.0.0.1:3261", "--portal", "::1"]
+    words += ["--allow", "all", "--allow", "10.0.0.0/8", "--chap", "u:/etc/pw:x"]
     out = export_options(build_parser().parse_args(["export", *words]))
     assert out.uri == "gluster://host/vol/disk3"
     assert (out.size, out.lun, out.iqn, out.json) == (2 << 30, 3, "iqn.2013-10.com.redhat", True)

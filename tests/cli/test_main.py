@@ -195,4 +195,4 @@ def test_settings_lists_every_setting_with_its_origin(run: Any) -> None:
     rows = {row["name"]: row for row in json.loads(out)["items"]}
     assert code == 0
     assert rows["log_level"]["value"] == "debug" and rows["log_level"]["origin"] == "--log-level"
-    assert rows["dbus"]["origin"] == "default" and rows["dbus"]["variable"] == "TCMU_GLUSTER_DBUS"
+    assert rows["lio"]["origin"] == "default" and rows["lio"]["variable"] == "TCMU_GLUSTER_LIO"

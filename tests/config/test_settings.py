@@ -38,7 +38,7 @@ def test_each_place_wins_over_the_ones_before_it(tmp_path: Path) -> None:
     assert origin_of(loaded, "log_level") == str(file)
     assert origin_of(loaded, "retry_seconds") == "TCMU_GLUSTER_RETRY_SECONDS"
     assert origin_of(loaded, "drain_seconds") == "--drain-seconds"
-    assert origin_of(loaded, "dbus") == "default"
+    assert origin_of(loaded, "configfs") == "default"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,6 @@ def test_each_place_wins_over_the_ones_before_it(tmp_path: Path) -> None:
         "retry_seconds = 0",
         "command_limit_seconds = 25",
         "gluster_ping_timeout_seconds = 42",
-        "metrics = 5",
         "lio_cmd_time_out_seconds = 30",
     ],
 )
@@ -76,9 +75,3 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_every_setting_has_help_and_an_origin(tmp_path: Path) -> None:
     loaded = load_settings({}, {}, tmp_path / "none", 0)
     assert all(item.help and item.origin == "default" for item in loaded.origins)
-
-
-def test_metrics_may_be_an_address_or_nothing(tmp_path: Path) -> None:
-    none = tmp_path / "none"
-    assert load_settings({"metrics": "127.0.0.1:9100"}, {}, none, 0).settings.metrics == Portal("127.0.0.1", 9100)
-    assert load_settings({"metrics": ""}, {}, none, 0).settings.metrics is None
