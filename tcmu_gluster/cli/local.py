@@ -57,8 +57,12 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     add("--chap", metavar="USER:FILE", help="ask for this user and the password in the file")
     export.set_defaults(run=run_export)
 
-    serve = verbs.add_parser("serve", parents=[common], help="run the daemon",
-                             description="Run the daemon in the foreground: LIO's handler, the engine and the control socket.")  # fmt: skip
+    serve = verbs.add_parser(
+        "serve",
+        parents=[common],
+        help="run the daemon",
+        description="Run the daemon in the foreground: LIO's handler, the engine and the control socket.",
+    )
     add_settings_flags(serve)
     serve.set_defaults(run=run_serve)
 
@@ -66,8 +70,8 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
         "recover",
         parents=[common],
         help="free a host that hangs because a handler died",
-        description="Release whoever waits for a handler that is gone: pending netlink answers, and the commands in the "
-        "rings of our devices. Commands fail with an error.",
+        description="Release whoever waits for a handler that is gone: pending netlink answers, and the commands in "
+        "the rings of our devices. Commands fail with an error.",
     )
     recover.add_argument("name", nargs="?", metavar="DISK", help="only this disk")
     recover.add_argument("--force", action="store_true", help="also while the daemon is running")
