@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
+from tcmu_gluster.errors import ProtocolError
 from tcmu_gluster.iscsi.digest import DIGEST_BYTES, digest, matches
 from tcmu_gluster.iscsi.output import Output
 from tcmu_gluster.iscsi.pdu import (
@@ -36,7 +37,7 @@ Handler = Callable[[memoryview, Optional[memoryview]], None]
 """handler(header, data): header is the 48 bytes, data the data segment or None. Both are valid during the call only."""
 
 
-class Broken(Exception):
+class Broken(ProtocolError):
     """The stream can't be read any further: the connection ends. reject: what to say before, if anything."""
 
     def __init__(self, why: str, reject: Optional[RejectReason] = None) -> None:

@@ -29,7 +29,7 @@ def cookbook_export_discover_login_dd_logout() -> dict[str, str]:
         say(session.discovered.strip())
         expect(session.discovered.strip() == f"{PORTAL},1 {IQN}", "discovery names the portal and the target")
         disk = session.disk()
-        serial = read(f"/sys/block/{Path(disk).name}/device/vpd_pg80", "rb")
+        serial = read(f"/sys/block/{Path(disk).name}/device/vpd_pg80")
         expect(str(ready["serial"]) in serial, "Linux sees the serial number that export announced")
         run("dd", "if=/dev/urandom", "of=/run/pattern", "bs=1M", "count=16", "status=none")
         run("dd", "if=/run/pattern", f"of={disk}", "bs=1M", "oflag=direct", "conv=fsync", "status=none")
