@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from . import lio, services
-from .shell import OURS, expect, read, run, say, start, wait_for
+from .shell import OURS, expect, read, run, say, start, wait_for, write
 
 LOG = "/io/daemon.txt"
-# The budget of time-outs, stretched: a daemon that starts in a second elsewhere takes up to half a minute in an
-# emulated processor that shares its host, and LIO must not give up the commands of a host before.
-ENVIRONMENT = {"TCMU_GLUSTER_LIO_CMD_TIME_OUT_SECONDS": "180", "TCMU_GLUSTER_INITIATOR_TIMER_SECONDS": "200"}
 _PID = Path("/run/daemon.pid")
 _STATUS = Path("/run/daemon.status")
 # The scenarios are processes of their own, so somebody who stays must see how the daemon ends: this shell.
@@ -52,7 +49,7 @@ class Daemon:
         notify.bind(str(path))
         notify.setblocking(False)
         start(
-            "/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={**ENVIRONMENT, "NOTIFY_SOCKET": str(path)}
+            "/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)}
         )
 
         def ready() -> bool:
@@ -129,6 +126,9 @@ class Disk:
         self.name = name
         ask("disk.create", name=name, uri=backing, size=size, front="lio")
         self.backstore = lio.backstore(name)
+        # A daemon that starts in a second elsewhere takes up to half a minute in an emulated processor that shares its
+        # host, and LIO must not give up the host's commands before.
+        write(self.backstore / "attrib/cmd_time_out", "180")
 
     def delete(self) -> None:
         """And check that LIO has nothing left of it."""

@@ -14,7 +14,7 @@ from ..shell import expect, run, say, start, wait_for, write
 
 
 def be_patient(device: str) -> None:
-    """The host's command timer, longer than LIO's (see daemon.ENVIRONMENT): a start takes many seconds here."""
+    """The host's command timer, longer than LIO's (see daemon.Disk): a start takes many seconds here."""
     write(Path("/sys/block") / Path(device).name / "device/timeout", "240")
 
 
