@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from tcmu_gluster.control.codec import (
     LONGEST_REQUEST_BYTES,
@@ -37,6 +37,10 @@ SILENCE_SECONDS = 300.0
 """A client that asks nothing for this long is let go."""
 SEND_SECONDS = 10.0
 """A client that takes its answer slower than this is let go."""
+SIGN_OF_LIFE_SECONDS = 1.0
+"""How often a client that waits for a long operation hears that it goes on."""
+STOP_SECONDS = 10.0
+"""How long a stop waits for an operation that is under way."""
 MOST_CLIENTS = 64
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
@@ -54,10 +58,13 @@ class ControlServer:
         *,
         silence_seconds: float = SILENCE_SECONDS,
         send_seconds: float = SEND_SECONDS,
+        sign_of_life_seconds: float = SIGN_OF_LIFE_SECONDS,
         allowed_user: Optional[int] = None,
     ) -> None:
         self._path, self._handle = path, handle
         self._silence_seconds, self._send_seconds = silence_seconds, send_seconds
+        self._sign_of_life_seconds = sign_of_life_seconds
+        self._work: set[asyncio.Future[dict[str, Any]]] = set()
         self._users = {0, os.geteuid() if allowed_user is None else allowed_user}
         self._server: Optional[asyncio.AbstractServer] = None
         self._clients: set[asyncio.Task[Any]] = set()
@@ -92,11 +99,17 @@ class ControlServer:
         raise ConfigError(f"another daemon already listens at {self._path}; stop it first")
 
     async def stop(self) -> None:
-        """Listen no more, and let go of every client."""
+        """Listen no more, finish what was asked for, and let go of every client."""
         if self._server is None:
             return
         self._server.close()
         self._path.unlink(missing_ok=True)
+        if self._work:  # an operation is whole or nothing, whether or not its client is still there
+            _, late = await asyncio.wait(self._work, timeout=STOP_SECONDS)
+            for work in late:
+                work.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.sleep(0)
         for client in list(self._clients):
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -148,27 +161,41 @@ class ControlServer:
                     return
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        last: dict[str, Any] = {"what": request.op.replace(".", " ")[:60]}
+
         def report(progress: dict[str, Any]) -> None:
-            if not writer.transport.get_write_buffer_size():  # whoever doesn't listen misses steps, not the result
+            nonlocal last
+            last = progress
+            if not (writer.is_closing() or writer.transport.get_write_buffer_size()):  # whoever doesn't listen misses steps, not the result
                 with contextlib.suppress(OSError):
                     writer.write(encode(Progress(request.id, progress)))
 
-        answer: Any
-        try:
-            answer = Result(request.id, await self._handle(request.op, request.args, report))
-        except UsageError as error:
-            answer = Failure(request.id, Code.USAGE, str(error))
-        except (TcmuGlusterError, OSError) as error:
-            answer = Failure(request.id, Code.REFUSED, _sentence(error))
-        except Exception as error:
-            log.exception("%s ended unexpectedly", request.op)
-            answer = Failure(request.id, Code.INTERNAL, f"{request.op} ended unexpectedly ({type(error).__name__}); "
-                                                        "the daemon's log has the details")  # fmt: skip
-        await self._send(writer, answer)
+        work = asyncio.ensure_future(self._handle(request.op, request.args, report))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        while not (await asyncio.wait({work}, timeout=self._sign_of_life_seconds))[0]:
+            report(last)
+        await self._send(writer, _answer_of(request, work))
 
     async def _send(self, writer: asyncio.StreamWriter, message: Any) -> None:
         writer.write(encode(message))
         await asyncio.wait_for(writer.drain(), self._send_seconds)
+
+
+def _answer_of(request: Request, work: asyncio.Future[dict[str, Any]]) -> Union[Result, Failure]:
+    """What an operation that has ended is answered with."""
+    try:
+        return Result(request.id, work.result())
+    except UsageError as error:
+        return Failure(request.id, Code.USAGE, str(error))
+    except (TcmuGlusterError, OSError) as error:
+        return Failure(request.id, Code.REFUSED, _sentence(error))
+    except asyncio.CancelledError:
+        return Failure(request.id, Code.REFUSED, f"the daemon stops; {request.op} was given up")
+    except Exception as error:
+        log.exception("%s ended unexpectedly", request.op)
+        sentence = f"{request.op} ended unexpectedly ({type(error).__name__}); the daemon's log has the details"
+        return Failure(request.id, Code.INTERNAL, sentence)
 
 
 def _complaint(message: Message) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from tcmu_gluster.config.settings import Settings
-from tcmu_gluster.errors import TcmuGlusterError
+from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
 from .control_server import ControlServer
 from .devices import Devices
@@ -51,10 +52,12 @@ class Service:
         )
         self.control = ControlServer(settings.control_socket, Operations(self.context))
         self._tasks: list[asyncio.Task[None]] = []
+        self._lock = -1
 
     async def start(self) -> None:
         """Everything that was saved is served afterwards, or waits with a reason. Raises ConfigError, OSError."""
-        await self.control.start()  # first of all: two daemons must not share a state file
+        self._lock = lock_state(self.world.settings.state_file)
+        await self.control.start()
         configuration, skipped = convert(self.context.state.load())
         for sentence in skipped:
             log.warning("saved configuration: %s", sentence)
@@ -85,6 +88,8 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.world.threads.shutdown(wait=False, cancel_futures=True)
+        if self._lock >= 0:
+            os.close(self._lock)
 
     async def _tick(self) -> None:
         """The command limit; it runs until the very end, because a drain needs it too."""
@@ -109,6 +114,20 @@ class Service:
         while seconds:
             self.notifier.alive()
             await asyncio.sleep(seconds)
+
+
+def lock_state(state_file: Path) -> int:
+    """A descriptor that holds the state file's lock: it has one writer. Raises ConfigError if there is one already."""
+    path = state_file.with_name(f"{state_file.name}.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(
+            f"another daemon already keeps {state_file}; stop it first, or name another state file"
+        ) from None
+    return descriptor
 
 
 def wants_lio(settings: Settings) -> bool:

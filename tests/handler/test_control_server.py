@@ -18,6 +18,7 @@ from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
 
 LIMIT_SECONDS = 10.0
+finished: list[str] = []
 
 
 async def handle(op: str, args: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -32,6 +33,9 @@ async def handle(op: str, args: dict[str, Any], report: Callable[[dict[str, Any]
         "os": OSError(28, "No space left on device", "/x"),
         "break": RuntimeError("a bug"),
     }
+    if op == "long":
+        await asyncio.sleep(0.1)
+        finished.append(op)
     if op in errors:
         raise errors[op]
     if op == "large":
@@ -107,6 +111,31 @@ def test_progress_comes_before_the_result(tmp_path: Path) -> None:
         client = await connect(path)
         assert await client.ask(b'{"id":3,"op":"progress"}') == {"id": 3, "progress": {"done": 1, "total": 2}}
         assert (await client.answer())["id"] == 3
+
+    run(tmp_path, scenario)
+
+
+def test_a_long_operation_gives_signs_of_life(tmp_path: Path) -> None:
+    async def scenario(server: ControlServer, path: Path) -> None:
+        client = await connect(path)
+        assert await client.ask(b'{"id":3,"op":"long"}') == {"id": 3, "progress": {"what": "long"}}
+        while "progress" in (answer := await client.answer()):
+            assert answer["progress"] == {"what": "long"}
+        assert answer["result"]["op"] == "long"
+
+    run(tmp_path, scenario, sign_of_life_seconds=0.02)
+
+
+def test_an_operation_is_finished_without_its_client_and_before_the_stop(tmp_path: Path) -> None:
+    async def scenario(server: ControlServer, path: Path) -> None:
+        finished.clear()
+        client = await connect(path)
+        client.writer.write(b'{"id":3,"op":"long"}\n')
+        await client.writer.drain()
+        await asyncio.sleep(0.03)
+        client.writer.close()
+        await server.stop()
+        assert finished == ["long"]
 
     run(tmp_path, scenario)
 

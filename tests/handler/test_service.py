@@ -127,6 +127,14 @@ def test_a_second_daemon_does_not_start(daemon: Process) -> None:
     assert daemon.ask("status")["version"]
 
 
+def test_a_state_file_has_one_daemon_whatever_its_socket(daemon: Process) -> None:
+    daemon.start()
+    environ = {**os.environ, "TCMU_GLUSTER_STATE_FILE": str(daemon.state), "TCMU_GLUSTER_LIO": "off"}
+    words = [sys.executable, "-m", "handler", "--control-socket", str(daemon.root / "other.sock")]
+    second = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0 and "already keeps" in second.stderr
+
+
 def test_a_disk_whose_file_comes_late_is_served_late(daemon: Process) -> None:
     daemon.state.parent.mkdir()
     late = daemon.root / "late"
