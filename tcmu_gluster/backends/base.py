@@ -15,7 +15,7 @@ import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Union
+from typing import Any, Final, Optional, Union
 
 Buffers = Sequence[memoryview]
 """Memory used as one: the concatenation of the views, in order. Views are flat ('B')."""
@@ -75,6 +75,7 @@ class Backend(abc.ABC):
     capabilities: Capabilities
     identity: str
     """Stable text that names the data itself (volume id and GFID, a UUID kept with the file, ...)."""
+    _sidecar_in_memory: Optional[bytes] = None
 
     @abc.abstractmethod
     def read(self, offset: int, buffers: Buffers, done: Done) -> Outcome:
@@ -99,6 +100,21 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def map(self, offset: int, length: int, done: Done) -> Outcome:
         """Extents from offset on, ascending, gapless, at most 64, not beyond offset+length (less is fine)."""
+
+    def load_sidecar(self) -> Optional[bytes]:
+        """What store_sidecar() was last given for this data, wherever it is served now; None if nothing ever was.
+
+        It was read when the backing was opened, so this does not block.  Raises OSError: it is there but unreadable.
+        """
+        return self._sidecar_in_memory
+
+    def store_sidecar(self, data: bytes, done: Done) -> Outcome:
+        """Keep data beside the disk, in place of what was kept before, all or nothing. Result 0, when it is stable.
+
+        Callers store one after the other.  A backend that says nothing else keeps it for as long as it is open.
+        """
+        self._sidecar_in_memory = data
+        return 0
 
     @abc.abstractmethod
     def refresh_size(self) -> int:
@@ -184,6 +200,18 @@ class Map(_Range):
 
     def start(self, backend: Backend, done: Done) -> Outcome:
         return backend.map(self.offset, self.length, done)
+
+
+class StoreSidecar(Operation):
+    """Keep the unit's record beside the disk; ends when it is stable."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def start(self, backend: Backend, done: Done) -> Outcome:
+        return backend.store_sidecar(self.data, done)
 
 
 class On(Operation):

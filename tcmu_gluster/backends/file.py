@@ -15,19 +15,21 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import stat
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Optional
 
 from tcmu_gluster.backends import identity
 from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
 from tcmu_gluster.backends.local_files import is_local, open_file
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.pool import BlockingPool
+from tcmu_gluster.backends.sidecar import load_file, sidecar_path, store_file
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.native.completions import Loop
 
@@ -40,6 +42,8 @@ SLOW_WRITE_SECONDS: Final = 0.02
 POOL_AFTER_SLOW_SECONDS: Final = 1.0
 CLOSE_LIMIT_SECONDS: Final = 15.0
 MAXIMUM_EXTENTS: Final = 64
+DEVICE_RECORDS: Final = "/var/lib/tcmu-gluster/records"
+"""A block device has no folder where something could lie beside it."""
 UNSUPPORTED: Final = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV))
 
 # linux/falloc.h
@@ -87,6 +91,8 @@ class FileBackend(Backend):
         self._pool_until = 0.0
         self._lost = LostWrites()
         self._pool = BlockingPool(loop, "file")
+        self._sidecar_path = self._where_to_remember(backing.path)
+        self._sidecar = _sidecar_or_error(self._sidecar_path)
         self._closed = False
 
     def _find_identity(self, path: str) -> str:
@@ -277,6 +283,38 @@ class FileBackend(Backend):
                 extents.append(Extent(data, offset - data, Allocation.DATA))
         return extents
 
+    # -- the record beside the disk -------------------------------------------------------------------------------
+
+    def _where_to_remember(self, path: str) -> str:
+        """Beside a file. Devices come and go in /dev, so the record of one is kept by its identity."""
+        if self._is_device:
+            return os.path.join(DEVICE_RECORDS, hashlib.sha256(self.identity.encode()).hexdigest()[:32])
+        return sidecar_path(os.path.realpath(path))
+
+    def load_sidecar(self) -> Optional[bytes]:
+        """Read when the disk was opened. Raises OSError."""
+        if isinstance(self._sidecar, OSError):
+            raise self._sidecar
+        return self._sidecar
+
+    def store_sidecar(self, data: bytes, done: Done) -> Outcome:
+        """In the pool: temporary file, fsync, rename, fsync of the folder. Raises OSError(EROFS)."""
+        if self.read_only:
+            raise OSError(errno.EROFS, "the disk was opened read-only")
+
+        def stored(outcome: object) -> None:
+            if not isinstance(outcome, OSError):
+                self._sidecar = data
+            done(outcome)
+
+        self._pool.submit(partial(self._store_sidecar, data), stored)
+        return PENDING
+
+    def _store_sidecar(self, data: bytes) -> int:
+        if self._is_device:
+            os.makedirs(os.path.dirname(self._sidecar_path), 0o700, exist_ok=True)
+        return store_file(self._sidecar_path, data)
+
     def refresh_size(self) -> int:
         """Ask the file or the device. Raises OSError."""
         self.size_bytes = os.lseek(self._fd, 0, os.SEEK_END) if self._is_device else os.fstat(self._fd).st_size
@@ -293,6 +331,15 @@ class FileBackend(Backend):
             return
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
+
+
+def _sidecar_or_error(path: str) -> bytes | OSError | None:
+    """The contents, or why they can't be read: the disk opens all the same, and its unit says what that means."""
+    try:
+        return load_file(path)
+    except OSError as error:
+        log.error("%s: the record beside the disk can't be read: %s", path, error.strerror)
+        return error
 
 
 _DISCARDS: Final = ("discard", "write_zeroes")

@@ -17,11 +17,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Optional
 
 from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
 from tcmu_gluster.backends.lost_writes import LostWrites
+from tcmu_gluster.backends.sidecar import load_on_volume, sidecar_path, store_on_volume
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.completions import RETRIED, Loop
@@ -63,6 +64,7 @@ class GfapiBackend(Backend):
         except OSError as error:
             self._file.close()
             raise ConfigError(f"{self.uri} can't be used: {error.strerror}") from error
+        self._sidecar = _sidecar_or_error(volume, sidecar_path(backing.path))
         self._lost = LostWrites()
         self._reopening: list[int] | None = None
         self._queue = queue = volumes.join_queue(loop, library)
@@ -142,6 +144,32 @@ class GfapiBackend(Backend):
             self._loop.call_soon_threadsafe(lambda: done(answer))
 
         volumes.slow_calls.submit(look)
+        return PENDING
+
+    def load_sidecar(self) -> Optional[bytes]:
+        """Read when the disk was opened. Raises OSError."""
+        if isinstance(self._sidecar, OSError):
+            raise self._sidecar
+        return self._sidecar
+
+    def store_sidecar(self, data: bytes, done: Done) -> Outcome:
+        """In the pool for slow calls: libgfapi has no asynchronous rename. Raises OSError(EROFS)."""
+        if self.read_only:
+            raise OSError(errno.EROFS, "the disk was opened read-only")
+
+        def stored(outcome: Any) -> None:
+            if not isinstance(outcome, OSError):
+                self._sidecar = data
+            done(outcome)
+
+        def store() -> None:
+            try:
+                answer: Any = store_on_volume(self._volume, sidecar_path(self._path), data)
+            except OSError as error:
+                answer = error
+            self._loop.call_soon_threadsafe(lambda: stored(answer))
+
+        volumes.slow_calls.submit(store)
         return PENDING
 
     # -- submission ---------------------------------------------------------------------------------------------
@@ -286,6 +314,15 @@ class GfapiBackend(Backend):
 
 class _Again(int):
     """The number of a call that is being tried for the second time."""
+
+
+def _sidecar_or_error(volume: Volume, path: str) -> bytes | OSError | None:
+    """The contents, or why they can't be read: the disk opens all the same, and its unit says what that means."""
+    try:
+        return load_on_volume(volume, path)
+    except OSError as error:
+        log.error("%s on volume %s: the record beside the disk can't be read: %s", path, volume.name, error.strerror)
+        return error
 
 
 def _open(volume: Volume, path: str, create_size_bytes: int | None, read_only: bool) -> File:

@@ -12,7 +12,7 @@ import mmap
 import os
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, Optional
 
 from tcmu_gluster.backends.base import Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
 from tcmu_gluster.errors import ConfigError
@@ -36,6 +36,7 @@ class _Store:
         self.bytes = memoryview(self.mapping)
         self.written = _anonymous(self.pages)
         self.users = 0
+        self.sidecar: Optional[bytes] = None
 
     def drop(self) -> None:
         self.bytes.release()
@@ -173,6 +174,17 @@ class MemoryBackend(Backend):
             extents.append(Extent(position, stop - position, Allocation.DATA if is_data else Allocation.HOLE))
             position = stop
         return extents
+
+    def load_sidecar(self) -> Optional[bytes]:
+        """Kept with the bytes, for as long as they are."""
+        return self._store.sidecar
+
+    def store_sidecar(self, data: bytes, done: Done) -> Outcome:
+        """Kept with the bytes. Raises EROFS."""
+        if self.read_only:
+            raise OSError(errno.EROFS, "the disk was opened read-only")
+        self._store.sidecar = data
+        return 0
 
     def refresh_size(self) -> int:
         """A memory disk never changes its size."""

@@ -40,6 +40,12 @@ class Wrapper(Backend):
     def map(self, offset: int, length: int, done: Done) -> Outcome:
         return self.call("map", lambda later: self.inner.map(offset, length, later), done)
 
+    def load_sidecar(self) -> Optional[bytes]:
+        return self.inner.load_sidecar()
+
+    def store_sidecar(self, data: bytes, done: Done) -> Outcome:
+        return self.call("store_sidecar", lambda later: self.inner.store_sidecar(data, later), done)
+
     def refresh_size(self) -> int:
         self.size_bytes = self.inner.refresh_size()
         return self.size_bytes
