@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from script.measure import clients, process
+from script.measure import clients, process, python_read
 from script.measure.servers import Backing, Ours
 from script.measure.works import KIB, MIB, Say
 
@@ -32,21 +32,22 @@ def read_cost(server: Ours, seconds: int) -> tuple[float, float]:
 
 
 def cpu_per_read(rounds: int, seconds: int, say: Say) -> dict[str, Any]:
-    """Medians over the rounds, memory backend, digests off."""
+    """Python's own time without sockets, and the whole process's with them (medians); memory backend, digests off."""
+    alone = python_read.measure()
     with Ours(MEMORY_DISK) as server:
         assert isinstance(server, Ours)
         clients.read_rate(server.url, 4 * KIB, DEPTH, True, 1)
-        costs = [read_cost(server, seconds) for _ in range(rounds)]
-    user, system = (statistics.median(column) for column in zip(*costs))
+        costs = [sum(read_cost(server, seconds)) for _ in range(rounds)]
+    whole = statistics.median(costs)
     say(
-        f"CPU of one 4 KiB READ, memory backend, depth {DEPTH}: {user:.1f} us in Python, {system:.1f} us in the kernel "
-        f"(medians of {rounds}; Python's wanted under {CPU_LIMIT_MICROSECONDS:.0f})"
+        f"CPU of one 4 KiB READ, memory backend, batches of {DEPTH}: Python {alone:.1f} us (wanted under "
+        f"{CPU_LIMIT_MICROSECONDS:.0f}); the whole process with its sockets' share of the kernel {whole:.1f} us"
     )
     return {
-        "user_microseconds": user,
-        "system_microseconds": system,
+        "python_microseconds": alone,
+        "process_microseconds": whole,
         "limit_microseconds": CPU_LIMIT_MICROSECONDS,
-        "met": user < CPU_LIMIT_MICROSECONDS,
+        "met": alone < CPU_LIMIT_MICROSECONDS,
     }
 
 
