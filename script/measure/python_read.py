@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 
 from tcmu_gluster.backends.memory import MemoryBackend
+from tcmu_gluster.iscsi.pdu import Buffer
+from tcmu_gluster.iscsi.task_set import IscsiCommand
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
 from tests.doubles.iscsi_wire import READ_10, Wire, cdb_10
@@ -42,7 +44,7 @@ def measure() -> float:
     return best
 
 
-def turn(wire: Wire, target: Target, data: bytes) -> list[object]:
+def turn(wire: Wire, target: Target, data: bytes) -> list[Buffer]:
     """What handler/iscsi_front.py does between recv_into and sendmsg."""
     connection = wire.connection
     view = connection.receive_buffer()
@@ -50,6 +52,7 @@ def turn(wire: Wire, target: Target, data: bytes) -> list[object]:
     connection.received(len(data), 0.0)
     complete, execute = connection.complete, target.execute
     for command in connection.commands():
+        assert isinstance(command, IscsiCommand)  # the session is logged in and reads: nothing else can come
         response = execute(command)
         if response is not None:
             complete(command, response)
