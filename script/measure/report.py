@@ -57,7 +57,7 @@ def picture(rows: list[dict[str, Any]], where: Path) -> None:
         axes.barh(place, row["ratio"], height=0.6, color="#2a6f97" if verdict(row) is not False else "#bc4b51")
         size = row["size_bytes"]
         words = f"{row['ratio']:.2f}   ({amount(row['medians']['ours'], size)} : {amount(row['medians']['tgt'], size)})"
-        axes.text(row["ratio"] + 0.05, place, words, va="center", fontsize=8)
+        axes.text(max(row["ratio"], row["at_least"]) + 0.05, place, words, va="center", fontsize=8)
         if row["at_least"]:
             axes.plot([row["at_least"]] * 2, [place - 0.4, place + 0.4], color="black", linewidth=2)
     axes.axvline(1, color="grey", linewidth=1, linestyle=":")
