@@ -166,7 +166,8 @@ class ControlServer:
         def report(progress: dict[str, Any]) -> None:
             nonlocal last
             last = progress
-            if not (writer.is_closing() or writer.transport.get_write_buffer_size()):  # whoever doesn't listen misses steps, not the result
+            # whoever doesn't listen misses steps, not the result
+            if not (writer.is_closing() or writer.transport.get_write_buffer_size()):
                 with contextlib.suppress(OSError):
                     writer.write(encode(Progress(request.id, progress)))
 

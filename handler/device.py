@@ -179,6 +179,9 @@ class Device:
         if not fresh and can_reset:
             with contextlib.suppress(OSError):  # EINVAL: LIO is still adding it, so it isn't blocked
                 await world.in_thread(actions.unblock_device, uio.hba, uio.name, world.core)
+        if world.beside_other:
+            with contextlib.suppress(OSError):  # an old kernel has no such attribute
+                await world.in_thread(actions.set_netlink_reply, uio.hba, uio.name, -1, world.core)
         self._tell(E.STARTED)
         self.front.start(answer_busy=not fresh and not can_reset)
 

@@ -29,8 +29,14 @@ OTHER_DAEMON = "tcmu-runner"
 class Devices:
     """The LIO front. netlink: makes the listener; raises OSError where the kernel has no TCMU (yet)."""
 
-    def __init__(self, world: World, netlink: Callable[[], Any] = lambda: NetlinkShell(SUBTYPE)) -> None:
-        self._world, self._make_netlink = world, netlink
+    def __init__(
+        self,
+        world: World,
+        netlink: Callable[[], Any] = lambda: NetlinkShell(SUBTYPE),
+        is_other_running: Callable[[], bool] = lambda: is_running(OTHER_DAEMON),
+    ) -> None:
+        self._world, self._make_netlink, self._is_other_running = world, netlink, is_other_running
+        self._waiting = False  # whether we told the kernel to wait for answers
         self._netlink: Optional[Any] = None
         self.devices: dict[Key, Device] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
@@ -59,10 +65,27 @@ class Devices:
             log.debug("no TCMU in this kernel (yet): %s", reason_of(error))
             return False
         self._world.loop.add_reader(self._netlink.fileno(), self._readable)
-        refused = self._netlink.set_features(True)
-        if refused not in (0, errno.EOPNOTSUPP):
-            log.warning("the kernel won't wait for answers about devices: errno %d", refused)
+        self.settle_waiting()
         return True
+
+    def settle_waiting(self) -> None:
+        """Whether the kernel waits for answers about devices. It waits for the first answer, whoever gives it.
+
+        tcmu-runner answers ENOENT for every subtype that it doesn't know, and so vetoes devices of ours that rtslib
+        restored without nl_reply_supported=-1. So beside it nobody waits; its own devices don't need it. It turns the
+        waiting on when it starts, hence this is said again for as long as it is there.
+        """
+        beside = self._is_other_running()
+        if self._netlink is None or (self._waiting and not beside):
+            return
+        if beside is not self._world.beside_other:
+            log.info("%s is %s: the kernel %s for answers", OTHER_DAEMON, "here" if beside else "gone",
+                     "does not wait" if beside else "waits")  # fmt: skip
+        self._world.beside_other = beside
+        self._waiting = not beside
+        refused = self._netlink.set_features(self._waiting)
+        if refused not in (0, errno.EOPNOTSUPP):
+            log.warning("the kernel would not be told whether to wait for answers: errno %d", refused)
 
     async def stop(self) -> None:
         """Drain every device and let go; LIO keeps them, blocked, for whoever comes next."""
@@ -72,14 +95,15 @@ class Devices:
         await asyncio.gather(*self._tasks.values(), *self._others, return_exceptions=True)
         if self._netlink is not None:
             self._world.loop.remove_reader(self._netlink.fileno())
-            if not _is_running(OTHER_DAEMON):
+            if not self._is_other_running():
                 self._netlink.set_features(False)  # while nobody is here, nobody shall wait
             self._netlink.close()
             self._netlink = None
 
     def rescan(self) -> None:
         """Adopt devices that nobody announced, drop those that vanished unannounced."""
-        self.listen()
+        if self.listen():
+            self.settle_waiting()
         present = {uio.key: uio for uio in find_devices(SUBTYPE, self._world.sysfs)}
         for key, uio in present.items():
             if key not in self.devices:
@@ -219,7 +243,8 @@ class Devices:
         task.add_done_callback(self._others.discard)
 
 
-def _is_running(command: str, proc: Path = Path("/proc")) -> bool:
+def is_running(command: str, proc: Path = Path("/proc")) -> bool:
+    """Whether a process of that name runs."""
     for comm in proc.glob("[0-9]*/comm"):
         try:
             if comm.read_text("utf-8", "replace").strip() == command:

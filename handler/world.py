@@ -53,6 +53,8 @@ class World:
     open_device: Callable[[UioDevice], int] = open_uio
     map_device: Callable[[UioDevice, int], Any] = map_uio
     parameters: Path = MODULE_PARAMETERS
+    beside_other: bool = False
+    """Whether tcmu-runner is on this host: then no device of ours may wait for answers, which it would give first."""
     ask_lio: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] = ask_lio
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "tcmu-gluster-open"))
 

@@ -272,9 +272,9 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
     else:
         await set_front(context, name, size_bytes)
         await context.world.in_thread(backing_files.resize, backing, size_bytes)
-        disk = context.engine.disks.get(name)
-        if disk is not None and disk.backend is not None:
-            await context.world.in_thread(disk.backend.refresh_size)
+        served = context.engine.disks.get(name) or context.devices.find(name)
+        if served is not None and served.backend is not None:
+            await context.world.in_thread(served.backend.refresh_size)
     return now(
         f"disk {name} has {format_size(size_bytes)} now, {format_size(before)} before", disk=_describe(context, name)
     )

@@ -62,6 +62,7 @@ class LioDevice:
         self.write("attrib/hw_block_size", "512")
         self.write("attrib/emulate_write_cache", "1")
         self.write("attrib/cmd_time_out", "25")
+        self.write("attrib/nl_reply_supported", "1")
         self.write("wwn/vpd_unit_serial", f"T10 VPD Unit Serial Number: {serial}\n")
         if can_reset:
             self.write("action/block_dev", "0")  # a real one reads "unblocked"; a write replaces a byte here

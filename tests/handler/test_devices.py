@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handler.devices import Devices
+from handler.devices import Devices, is_running
 from handler.world import World
 from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.config.uri import Backing
@@ -36,7 +36,8 @@ class Desk:
         self.want_slow = False
         self.created: list[int | None] = []
         self.world: World = make_world(root, self.host, open=self.open)
-        self.devices = Devices(self.world, self.host.listen)
+        self.beside = False
+        self.devices = Devices(self.world, self.host.listen, lambda: self.beside)
 
     def open(self, backing: Backing, loop: Any, *, create_size_bytes: int | None, read_only: bool) -> Any:
         self.created.append(create_size_bytes)
@@ -401,6 +402,37 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
+def test_beside_tcmu_runner_the_kernel_waits_for_nobody(tmp_path: Path) -> None:
+    async def whole() -> None:
+        desk = Desk(tmp_path)
+        desk.beside = True
+        await desk.devices.start()
+        assert desk.host.netlink is not None and desk.host.netlink.features[-1] is False
+        lio = desk.host.add("ours", MEMORY + "ours")
+        await desk.serving("ours")
+        assert lio.read("attrib/nl_reply_supported") == "-1"
+        desk.host.netlink.features.clear()
+        desk.devices.rescan()
+        assert desk.host.netlink.features == [False], "it turns the waiting on when it starts"
+        desk.beside = False
+        desk.devices.rescan()
+        desk.devices.rescan()
+        assert desk.host.netlink.features == [False, True]
+        desk.beside = True
+        desk.host.netlink.features.clear()
+        await desk.devices.stop()
+        assert desk.host.netlink.features == [], "what it wants stays as it is"
+
+    asyncio.run(whole())
+
+
+def test_processes_are_known_by_their_whole_name(tmp_path: Path) -> None:
+    for number, name in enumerate(("tcmu-runner-x", "bash")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "comm").write_text(name + "\n")
+    assert is_running("bash", tmp_path) and not is_running("tcmu-runner", tmp_path)
+
+
 def test_gone_wins_over_stop(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         desk.host.add("both", MEMORY + "both")
@@ -423,7 +455,7 @@ def test_without_a_kernel_module_nothing_happens_until_it_comes(tmp_path: Path) 
                 raise OSError(errno.ENOENT, "no such family")
             return desk.host.listen()
 
-        desk.devices = Devices(desk.world, listen)
+        desk.devices = Devices(desk.world, listen, lambda: False)
         await desk.devices.start()
         there = True
         desk.host.add("late", MEMORY + "late", announce=False)
