@@ -1,4 +1,4 @@
-"""The one thing setup.cfg cannot say: the C shim is built by cffi. A machine without a compiler still gets everything else."""
+"""The one thing setup.cfg cannot say: the C shim is built by cffi. Without a compiler all the rest is still there."""
 
 import os
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from tcmu_gluster.backends.open import open_backing
-
 from handler.iscsi_front import IscsiFront
 from handler.targets import EngineTarget, TargetDirectory
 from tcmu_gluster.backends.base import Backend
+from tcmu_gluster.backends.open import open_backing
 from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
 from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.config.uri import Backing, parse_backing

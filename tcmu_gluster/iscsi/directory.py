@@ -42,7 +42,5 @@ class Directory(Protocol):
     def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
         """What SendTargets=All shows to this initiator: only what it may use."""
 
-    def authenticator_for(
-        self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str
-    ) -> Authenticator:
+    def authenticator_for(self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str) -> Authenticator:
         """A fresh authenticator for a login to entry, or for a discovery session (None)."""

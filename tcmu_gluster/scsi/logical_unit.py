@@ -207,9 +207,7 @@ class LogicalUnit:
         modes = self.modes
         self.durable_writes = not modes.value(0x08, "wce")
         self.descriptor_sense = bool(modes.value(0x0A, "d_sense"))
-        self.write_protected = (
-            self.options.write_protected or self.backend.read_only or bool(modes.value(0x0A, "swp"))
-        )
+        self.write_protected = self.options.write_protected or self.backend.read_only or bool(modes.value(0x0A, "swp"))
         self.quiet = not (
             self.attentions.pending
             or self.reservations is not None

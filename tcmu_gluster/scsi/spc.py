@@ -167,9 +167,7 @@ def luns_reply(command: Command, fields: Any, luns: Sequence[int]) -> Response:
         raise InvalidFieldInCdb("allocation_length")
     shown = () if fields.select_report == 1 else sorted(luns)
     data = REPORT_LUNS_HEADER.pack(lun_list_length=8 * len(shown))
-    return reply(
-        command, data + b"".join(lun_field(lun).to_bytes(8, "big") for lun in shown), fields.allocation_length
-    )
+    return reply(command, data + b"".join(lun_field(lun).to_bytes(8, "big") for lun in shown), fields.allocation_length)
 
 
 def mode_sense_6(unit: LogicalUnit, command: Command) -> Response:
@@ -199,9 +197,7 @@ def mode_sense_10(unit: LogicalUnit, command: Command) -> Response:
 
 def _short_descriptor(unit: LogicalUnit) -> bytes:
     blocks = min(unit.blocks, 0xFFFFFFFF)
-    return bytes(
-        BLOCK_DESCRIPTOR.pack(number_of_logical_blocks=blocks, logical_block_length=unit.block_size_bytes)
-    )
+    return bytes(BLOCK_DESCRIPTOR.pack(number_of_logical_blocks=blocks, logical_block_length=unit.block_size_bytes))
 
 
 def _long_descriptor(unit: LogicalUnit) -> bytes:
@@ -315,5 +311,3 @@ def _timeouts(row: Entry) -> bytes:
     return bytes(TIMEOUTS.pack(
         nominal_command_processing_timeout=row.nominal_seconds, recommended_command_timeout=row.recommended_seconds
     ))  # fmt: skip
-
-

@@ -1,11 +1,11 @@
 """Taking turns: handlers that change one piece of a unit's state, each after the one before has ended.
 
-    turn = turns.join()
-    try:
-        yield turn
-        ...                 # nobody else is between here
-    finally:
-        turn.leave()        # and so also if the command is aborted, even while it waits
+turn = turns.join()
+try:
+    yield turn
+    ...                 # nobody else is between here
+finally:
+    turn.leave()        # and so also if the command is aborted, even while it waits
 """
 
 from __future__ import annotations

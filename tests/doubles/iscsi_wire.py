@@ -1,7 +1,7 @@
 """An iSCSI connection without sockets: the Initiator double at one end, the engine at the other, a small disk behind.
 
-    wire = Wire(keys={"HeaderDigest": "CRC32C"}, chunk=1)    # logged in; bytes are handed over one at a time
-    task = wire.write(0, b"x" * 4096); wire.pump(); task.status
+wire = Wire(keys={"HeaderDigest": "CRC32C"}, chunk=1)    # logged in; bytes are handed over one at a time
+task = wire.write(0, b"x" * 4096); wire.pump(); task.status
 """
 
 from __future__ import annotations

@@ -88,9 +88,7 @@ def test_large_writes_land_in_the_commands_own_memory() -> None:
 
 def test_data_of_an_unknown_task_is_dropped_and_the_stream_goes_on() -> None:
     wire = Wire(settings=SMALL)
-    wire.initiator.queue(
-        pdu.DATA_OUT, bytes(60_000), final=1, initiator_task_tag=0x999, target_transfer_tag=pdu.NO_TAG
-    )
+    wire.initiator.queue(pdu.DATA_OUT, bytes(60_000), final=1, initiator_task_tag=0x999, target_transfer_tag=pdu.NO_TAG)
     task = wire.read(0, 512)
     wire.pump()
     assert task.status == 0

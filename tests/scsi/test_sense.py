@@ -51,9 +51,7 @@ def test_descriptor_format_with_a_64_bit_lba() -> None:
 def test_descriptor_format_with_field_pointer_and_command_specific() -> None:
     pointer = b"\xc8\0\2"
     raw = pack_sense(5, 0x2400, command_specific=7, key_specific=pointer, descriptor=True)
-    assert raw.hex() == (
-        "72 05 24 00 000000 14  01 0a 00 00 0000000000000007  02 06 00 00 c80002 00".replace(" ", "")
-    )
+    assert raw.hex() == ("72 05 24 00 000000 14  01 0a 00 00 0000000000000007  02 06 00 00 c80002 00".replace(" ", ""))
 
 
 def test_field_pointer_of_a_byte_and_of_a_bit() -> None:

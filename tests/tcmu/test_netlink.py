@@ -46,9 +46,7 @@ def message(command: int, *attributes: bytes, type_: int = FAMILY, version: int 
 
 
 def event(command: int, *more: bytes, name: bytes = NAME, device_id: int = 7, version: int = 2) -> bytes:
-    return message(
-        command, attribute(DEVICE, name), u32(MINOR, 5), u32(DEVICE_ID, device_id), *more, version=version
-    )
+    return message(command, attribute(DEVICE, name), u32(MINOR, 5), u32(DEVICE_ID, device_id), *more, version=version)
 
 
 @pytest.fixture

@@ -48,9 +48,7 @@ class Daemon:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(str(path))
         notify.setblocking(False)
-        start(
-            "/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)}
-        )
+        start("/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)})
 
         def ready() -> bool:
             if _STATUS.exists():
