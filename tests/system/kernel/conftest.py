@@ -15,9 +15,6 @@ _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt
 
 UNSETTLED: frozenset[str] = frozenset(
     (
-        "file_systems_on_a_loop_disk",
-        "the_old_cookbook_over_lio",
-        "grow_and_shrink_while_in_use",
         "disks_that_come_and_go_while_the_daemon_is_away",
         "fifty_disks_leave_nothing_behind",
         "kill_9_under_verified_load",
