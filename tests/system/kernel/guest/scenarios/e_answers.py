@@ -36,6 +36,10 @@ def answers(device: str) -> dict[str, str]:
         with open(file, "wb") as output:
             run_into(output, *command, device)
         told[" ".join(command)] = file.read_bytes().hex()
+    inquiry = told[
+        "sg_inq --raw"
+    ]  # bytes 58 to 73 are version descriptors: the engine names iSCSI, LIO's is any transport
+    told["sg_inq --raw"] = inquiry[: 58 * 2] + inquiry[74 * 2 :]
     for command in _SAME_WORDS:
         told[" ".join(command)] = run(*command, device).replace(device, "DISK")
     designators = run("sg_vpd", "--page=di_lu", device)
