@@ -7,20 +7,20 @@ batches (the backend's completions), and each connection they belong to is flush
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Optional
 
 from handler.targets import TargetDirectory
 from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.admission import Admission
 from tcmu_gluster.iscsi.buffers import BufferPool
-from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.connection import Connection, Refusal
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
@@ -41,8 +41,10 @@ SWEEP_SECONDS = 0.5
 LARGEST_BACKLOG_BYTES = 32 << 20
 """A connection that has not taken this much of its answers is not read from until it has."""
 SLOW_READER_SECONDS = 30.0
-"""A connection whose socket takes nothing for so long while answers wait is closed."""
-MAX_CONNECTIONS = 4096
+SLOW_READER_BYTES = 128 << 10
+"""A connection whose socket takes less than this in SLOW_READER_SECONDS while answers wait is closed."""
+WARN_SECONDS = 5.0
+"""How often at most the log hears of connections that are closed at once: a flood must not become one of the log."""
 TRIM_SECONDS = 5.0
 """How long the buffer pool keeps memory while no connection moved large data."""
 
@@ -51,8 +53,8 @@ class Peer:
     """One accepted socket and its connection."""
 
     __slots__ = (
-        "_flush_due", "_pending", "_reading", "_writing", "address", "connection", "front", "session", "sock",
-        "stuck_at",
+        "_flush_due", "_pending", "_reading", "_taken_bytes", "_writing", "address", "connection", "front", "in_login",
+        "session", "sock", "stuck_at",
     )  # fmt: skip
 
     def __init__(
@@ -62,11 +64,15 @@ class Peer:
         self.connection = Connection(
             directory, front.registry, front.pool, front.loop.time(), peer_address=address,
             local_address=local_address, settings=front.settings, done=self.done, wake=self.wake,
+            refused=self.refused,
         )  # fmt: skip
         self.session: Optional[Session] = None
         self._pending: list[Any] = []
         self._reading = self._writing = self._flush_due = False
         self.stuck_at: Optional[float] = None
+        self._taken_bytes = 0
+        self.in_login = True
+        """Counted among the connections that have not logged in."""
         self._want_input()
 
     # -- in ------------------------------------------------------------------------------------------------------
@@ -116,12 +122,27 @@ class Peer:
         elif isinstance(event, SessionStarted):
             self.front.run_woken()  # a session that this one replaces has to end before
             self.session = event.session
+            self._logged_in(event.session)
             self.front.session_started(event.session, self)
         elif isinstance(event, ConnectionJoined):
             self.front.run_woken()  # tasks of a connection that this one replaces have to end before
             self.session = event.session
+            self._logged_in(event.session)
         elif isinstance(event, SessionEnded):
             self.front.session_ended(event.session, event.why)
+
+    def _logged_in(self, session: Session) -> None:
+        if session.entry is not None and self.in_login:
+            self.in_login = False
+            self.front.admission.logged_in(self.address)
+
+    def refused(self, refusal: Refusal, now: float) -> float:
+        """A login failed; how long its answer waits."""
+        self.front.on_refusal(refusal, self.address)
+        if not refusal.unproved:
+            return 0.0
+        self.in_login = False
+        return self.front.admission.failed(self.address, now)
 
     def done(self, command: Command, response: Response) -> None:
         """A command ended later."""
@@ -158,6 +179,7 @@ class Peer:
             while buffers:
                 batch = buffers if len(buffers) <= IOV_MAX else buffers[:IOV_MAX]
                 sent = self.sock.sendmsg(batch)
+                self._taken_bytes += sent
                 buffers = _rest(buffers, sent)
                 if buffers and len(batch) == IOV_MAX:
                     continue
@@ -170,9 +192,9 @@ class Peer:
             return
         self._pending = buffers
         if buffers:
-            self.stuck_at = self.front.loop.time()
             if not self._writing:
                 self._writing = True
+                self.stuck_at, self._taken_bytes = self.front.loop.time(), 0
                 self.front.loop.add_writer(self.sock, self.writable)
             self._want_input()
         else:
@@ -214,7 +236,10 @@ class Peer:
             self.connection.handle_timeout(now)
             self.run()
         if self.stuck_at is not None and now >= self.stuck_at + SLOW_READER_SECONDS:
-            self.lost("the initiator takes no answers")
+            if self._taken_bytes < SLOW_READER_BYTES:
+                self.lost("the initiator takes its answers too slowly")
+            else:
+                self.stuck_at, self._taken_bytes = now, 0
 
     def lost(self, why: str) -> None:
         """The transport ends here."""
@@ -228,7 +253,9 @@ class Peer:
         self._pending = []
         self.stuck_at = None
         self.connection.closed(loop.time(), why)
-        self.front.peers.pop(self, None)
+        if self in self.front.peers:
+            del self.front.peers[self]
+            self.front.admission.leave(self.address, self.in_login)
         for event in self.connection.commands():
             if event.__class__ is not IscsiCommand:
                 self._handle(event)
@@ -245,9 +272,14 @@ class IscsiFront:
         directory: TargetDirectory,
         settings: Settings = DEFAULTS,
         pool: Optional[BufferPool] = None,
+        admission: Optional[Admission] = None,
     ) -> None:
         self.loop, self.directory, self.settings = loop, directory, settings
         self.pool = pool or BufferPool()
+        self.admission = admission or Admission()
+        self.on_refusal: Callable[[Refusal, str], None] = _log_refusal
+        """Hears of each login that was refused, and its address."""
+        self._warn_at = 0.0
         self.registry = SessionRegistry()
         self.peers: dict[Peer, None] = {}
         self._listeners: dict[Portal, socket.socket] = {}
@@ -291,15 +323,26 @@ class IscsiFront:
             except OSError as error:
                 log.error("can't accept a connection: %s", error.strerror)
                 return
-            if len(self.peers) >= MAX_CONNECTIONS:
-                log.warning("connection from %s refused: %d are open", address[0], len(self.peers))
+            why = self.admission.arrive(address[0], self.loop.time())
+            if why:
                 sock.close()
+                self._warn(address[0], why)
                 continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            host, port = sock.getsockname()[:2]
-            with contextlib.suppress(OSError):
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                host, port = sock.getsockname()[:2]
                 self.peers[Peer(self, sock, address[0], str(Portal(host, port)), directory)] = None
+            except OSError:  # it has gone already
+                self.admission.leave(address[0], in_login=True)
+                sock.close()
+
+    def _warn(self, address: str, why: str) -> None:
+        """A connection was closed at once; said now and then."""
+        now = self.loop.time()
+        if now >= self._warn_at:
+            self._warn_at = now + WARN_SECONDS
+            log.warning("connection from %s closed at once: %s (%d so far)", address, why, self.admission.turned_away)
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
@@ -364,6 +407,10 @@ class IscsiFront:
             peer.lost("the target shuts down")
         self.run_woken()
         self._sweep.cancel()
+
+
+def _log_refusal(refusal: Refusal, address: str) -> None:
+    log.info("login of %s from %s refused: %s", refusal.initiator_name or "nobody", address, refusal.why)
 
 
 def _rest(buffers: list[Any], sent: int) -> list[Any]:

@@ -17,6 +17,7 @@ connection, so the shell only notes it down. connection.done is what every comma
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from tcmu_gluster.iscsi.buffers import BufferPool
@@ -25,7 +26,7 @@ from tcmu_gluster.iscsi.framing import Broken, Framing
 from tcmu_gluster.iscsi.full_feature import FullFeature
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.life import Input, State, follow
-from tcmu_gluster.iscsi.login import Login
+from tcmu_gluster.iscsi.login import MAX_NAME_BYTES, Login
 from tcmu_gluster.iscsi.output import Output
 from tcmu_gluster.iscsi.pdu import (
     ASYNC_MESSAGE,
@@ -64,8 +65,36 @@ def _nothing() -> None:
     """The shell wants no wake-up."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A login that was refused. The names are what the initiator said, at most MAX_NAME_BYTES characters of each."""
+
+    status: LoginStatus
+    initiator_name: str
+    target_name: str
+    why: str
+
+    @property
+    def unproved(self) -> bool:
+        """Whether the initiator could not prove who it is."""
+        return self.status is LoginStatus.AUTHENTICATION_FAILURE
+
+    @property
+    def unknown_target(self) -> bool:
+        """Whether it asked for a target that is not there."""
+        return self.status is LoginStatus.NOT_FOUND
+
+
+def _at_once(refusal: Refusal, now: float) -> float:
+    """No answer is held back."""
+    return 0.0
+
+
 class Connection:
-    """See the module. peer_address and local_address are what access rules and TargetAddress see; now is in seconds."""
+    """See the module. peer_address and local_address are what access rules and TargetAddress see; now is in seconds.
+
+    refused(refusal, now) hears of each failed login, and says for how many seconds its response is held back.
+    """
 
     def __init__(
         self,
@@ -79,9 +108,12 @@ class Connection:
         settings: Settings = DEFAULTS,
         done: Optional[Done] = None,
         wake: Callable[[], None] = _nothing,
+        refused: Callable[[Refusal, float], float] = _at_once,
     ) -> None:
         self.directory, self.registry, self.settings = directory, registry, settings
         self.peer_address, self.local_address, self.wake = peer_address, local_address, wake
+        self._refused = refused
+        self._held: tuple[bytes, dict[str, Any]] = b"", {}  # data and fields of a Login Response that waits
         self.state = State.LOGIN
         self.why = ""
         """Why the connection is ending, in words, for the log."""
@@ -181,7 +213,9 @@ class Connection:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return
-        if self.state is not State.FULL_FEATURE:
+        if self.state is State.HOLDING:
+            self._let_go()
+        elif self.state is not State.FULL_FEATURE:
             reasons = {State.LOGIN: "the login took too long", State.ASKED_TO_LOG_OUT: "the initiator didn't log out"}
             self.end(Input.TIMED_OUT, reasons.get(self.state, self.why))
         elif self.intake.open_bursts and now >= self._progress + self.settings.data_seconds:
@@ -222,11 +256,8 @@ class Connection:
             if answer.finished:
                 self._join()
         except LoginError as problem:
-            self.output.respond(
-                LOGIN_RESPONSE, encode(problem.keys), status=problem.status, tsih=request.tsih,
-                current_stage=request.current_stage, **fields,
-            )  # fmt: skip
-            self.end(Input.REFUSED, str(problem))
+            fields.update(status=problem.status, tsih=request.tsih, current_stage=request.current_stage)
+            self._refuse_login(problem, fields)
             return
         if answer.transit:
             fields["next_stage"] = request.next_stage
@@ -237,6 +268,25 @@ class Connection:
         )  # fmt: skip
         if session is not None:
             self._begin_full_feature(session, self._login.parameters)
+
+    def _refuse_login(self, problem: LoginError, fields: dict[str, Any]) -> None:
+        """Say so, or begin to wait with saying so."""
+        login = self._login
+        names = login.parameters.initiator_name, login.asked_for[:MAX_NAME_BYTES]
+        seconds = self._refused(Refusal(problem.status, *names, str(problem)), self._now)
+        if seconds <= 0:
+            self.output.respond(LOGIN_RESPONSE, encode(problem.keys), **fields)
+            self.end(Input.REFUSED, str(problem))
+            return
+        self._held = encode(problem.keys), fields
+        self._stop(Input.HELD, str(problem))
+        self.why, self._deadline = str(problem), self._now + seconds
+
+    def _let_go(self) -> None:
+        """The time has come for the response that was held back."""
+        data, fields = self._held
+        self.output.respond(LOGIN_RESPONSE, data, **fields)
+        self.end(Input.REFUSED, self.why)
 
     def _join(self) -> None:
         """The login is over: this connection leads a new session or joins one. Raises LoginError."""

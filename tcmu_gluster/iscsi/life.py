@@ -1,6 +1,7 @@
 """The life of a connection as a table.  Source: RFC 7143 8.1 (the target's side), without the states of lost CIDs.
 
 LOGIN             until the final Login Response; ends with the connection when the login fails or takes too long
+HOLDING           the login has failed, and the response that says so waits for its time; nothing is taken in any more
 FULL_FEATURE      commands flow
 ASKED_TO_LOG_OUT  the same, but the initiator was told to log out (asynchronous message) and has limited time to do so
 CLOSING           the last PDUs leave (Logout Response, failed Login Response, Reject); nothing is taken in any more
@@ -16,6 +17,7 @@ class State(Enum):
     """Where a connection is."""
 
     LOGIN = "login"
+    HOLDING = "holding back a refusal"
     FULL_FEATURE = "full feature"
     ASKED_TO_LOG_OUT = "asked to log out"
     CLOSING = "closing"
@@ -27,6 +29,7 @@ class Input(Enum):
 
     LOGGED_IN = "login finished"
     REFUSED = "login refused"
+    HELD = "login refused, the response waits"
     LOGOUT_WANTED = "we ask for a logout"
     LOGGED_OUT = "logout answered"
     PROTOCOL_ERROR = "the peer broke the protocol"
@@ -40,7 +43,9 @@ _RUNNING = (State.FULL_FEATURE, State.ASKED_TO_LOG_OUT)
 TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.LOGIN, Input.LOGGED_IN): State.FULL_FEATURE,
     (State.LOGIN, Input.REFUSED): State.CLOSING,
-    (State.LOGIN, Input.LOGOUT_WANTED): State.DEAD,
+    (State.LOGIN, Input.HELD): State.HOLDING,
+    (State.HOLDING, Input.REFUSED): State.CLOSING,
+    **{(state, Input.LOGOUT_WANTED): State.DEAD for state in (State.LOGIN, State.HOLDING)},
     (State.FULL_FEATURE, Input.LOGOUT_WANTED): State.ASKED_TO_LOG_OUT,
     (State.ASKED_TO_LOG_OUT, Input.LOGOUT_WANTED): State.ASKED_TO_LOG_OUT,
     (State.CLOSING, Input.LOGOUT_WANTED): State.CLOSING,
@@ -48,7 +53,7 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     **{(state, Input.PROTOCOL_ERROR): State.CLOSING for state in (State.LOGIN, *_RUNNING)},
     **{(state, Input.TIMED_OUT): State.DEAD for state in (State.LOGIN, *_RUNNING, State.CLOSING)},
     **{(state, Input.DROPPED): State.CLOSING for state in _RUNNING},
-    (State.LOGIN, Input.DROPPED): State.DEAD,
+    **{(state, Input.DROPPED): State.DEAD for state in (State.LOGIN, State.HOLDING)},
     (State.CLOSING, Input.DROPPED): State.CLOSING,
     **{(state, Input.LOST): State.DEAD for state in State},
 }

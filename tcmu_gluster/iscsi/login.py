@@ -97,6 +97,8 @@ class Login:
         self.stage = Stage.START
         self.parameters = Parameters()
         self.entry: Optional[TargetEntry] = None
+        self.asked_for = ""
+        """The TargetName of the first request, whether there is such a target or not."""
         self.isid, self.tsih, self.cid = b"", 0, 0
         self.joins: Optional[Session] = None
         """The session that this connection is to become part of (TSIH was not 0)."""
@@ -198,6 +200,7 @@ class Login:
         self._authenticator = self._directory.authenticator_for(name, self.entry, self._peer)
 
     def _find_target(self, target_name: str) -> None:
+        self.asked_for = target_name
         if not target_name:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "the first login request has no TargetName")
         entry = self._directory.lookup(target_name)

@@ -12,6 +12,7 @@ out of order, bursts longer than negotiated, a segment longer than declared.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any, Optional
 
@@ -28,6 +29,9 @@ DEFAULT_KEYS = {
     "MaxOutstandingR2T": "1", "DefaultTime2Wait": "2", "DefaultTime2Retain": "0", "ErrorRecoveryLevel": "0",
     "DataPDUInOrder": "Yes", "DataSequenceInOrder": "Yes",
 }  # fmt: skip
+
+
+CHAP_HASHES = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}
 
 
 def digest(*parts: bytes) -> bytes:
@@ -94,7 +98,12 @@ class Initiator:
         cid: int = 0,
         tsih: int = 0,
         cmd_sn: int = 1,
+        chap: Optional[tuple[str, str]] = None,
+        methods: str = "CHAP,None",
+        algorithms: str = "5",
     ) -> None:
+        self.chap, self.methods, self.algorithms = chap, methods, algorithms
+        """(user, password) to prove who it is, AuthMethod and CHAP_A as they are offered."""
         self.target_name, self.name, self.isid, self.cid, self.tsih = target_name, name, isid, cid, tsih
         self.discovery = discovery
         self.keys = dict(DEFAULT_KEYS, **(keys or {}))
@@ -178,7 +187,9 @@ class Initiator:
 
     def login(self, *, security: bool = False) -> None:
         """Begin: in the operational stage, or in the security stage with AuthMethod=None."""
-        if security:
+        if self.chap:
+            self.login_request({**self.identity(), "AuthMethod": self.methods}, stage=0)
+        elif security:
             self.login_request({**self.identity(), "AuthMethod": "None"}, stage=0, following=1)
         else:
             self.login_request({**self.identity(), **self.keys}, stage=1, following=3)
@@ -200,13 +211,25 @@ class Initiator:
         if fields.status:
             return
         self.agreed.update(decode(answer.data))
-        if fields.transit and fields.next_stage == 1:
+        if self.chap and not fields.current_stage and not fields.transit:
+            self._prove(*self.chap)
+        elif fields.transit and fields.next_stage == 1:
             self.login_request(self.keys, stage=1, following=3)
         elif fields.transit and fields.next_stage == 3:
             self.tsih = fields.tsih
             self.full_feature = True
             self.header_digest = self.agreed.get("HeaderDigest") == "CRC32C"
             self.data_digest = self.agreed.get("DataDigest") == "CRC32C"
+
+    def _prove(self, user: str, password: str) -> None:
+        """The next step of CHAP (RFC 1994 4.1, RFC 7143 12.1.3)."""
+        if "CHAP_C" not in self.agreed:
+            self.login_request({"CHAP_A": self.algorithms}, stage=0)
+            return
+        challenge = bytes.fromhex(self.agreed["CHAP_C"][2:])
+        data = bytes((int(self.agreed["CHAP_I"]),)) + password.encode() + challenge
+        response = hashlib.new(CHAP_HASHES[self.agreed["CHAP_A"]], data).hexdigest()
+        self.login_request({"CHAP_N": user, "CHAP_R": f"0x{response}"}, stage=0, following=1)
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

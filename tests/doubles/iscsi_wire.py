@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
 from tcmu_gluster.iscsi.buffers import BufferPool
-from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.connection import Connection, Refusal
 from tcmu_gluster.iscsi.session import SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement
@@ -98,7 +98,10 @@ class Wire:
         directory: Optional[Directory] = None,
         pool: Optional[BufferPool] = None,
         now: float = 0.0,
+        hold_refusals_seconds: float = 0.0,
     ) -> None:
+        self.refusals: list[Refusal] = []
+        self.hold_refusals_seconds = hold_refusals_seconds
         self.directory = beside.directory if beside else (directory or Directory())
         self.registry = beside.registry if beside else SessionRegistry()
         self.pool = beside.pool if beside else (pool or BufferPool())
@@ -108,6 +111,7 @@ class Wire:
         self.connection = Connection(
             self.directory, self.registry, self.pool, now,
             peer_address="192.0.2.77", local_address="192.0.2.1:3260", settings=settings, wake=self._wake,
+            refused=self._refused,
         )  # fmt: skip
         self.initiator = initiator or Initiator(keys=keys)
         self.held: list[IscsiCommand] = []
@@ -119,6 +123,10 @@ class Wire:
             self.initiator.login()
             self.pump()
             assert self.initiator.full_feature, f"login status {self.initiator.login_status}"
+
+    def _refused(self, refusal: Refusal, now: float) -> float:
+        self.refusals.append(refusal)
+        return self.hold_refusals_seconds
 
     def _wake(self) -> None:
         self.woken += 1

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from tcmu_gluster.iscsi import pdu
 from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.life import State
+from tcmu_gluster.iscsi.pdu import LoginStatus
 from tcmu_gluster.iscsi.settings import Settings
 from tcmu_gluster.iscsi.task_set import ConnectionJoined, SessionEnded, SessionStarted
 from tcmu_gluster.scsi.command import Function
 from tests.doubles.initiator import Initiator
-from tests.doubles.iscsi_wire import Wire
+from tests.doubles.iscsi_wire import TARGET, Directory, Entry, Wire
 
 TIMES = Settings(login_seconds=15, ping_seconds=10, data_seconds=30, closing_seconds=5)
 
@@ -361,3 +362,68 @@ def test_a_damaged_conversation_ends_without_leaving_anything_behind(
     assert wire.connection.data_to_send() == []
     assert (wire.pool.handed_out_bytes, wire.pool.waiting, len(wire.registry)) == (0, 0, 0)
     assert wire.connection.intake.open_bursts == 0 and not wire.connection.session.tasks  # type: ignore[union-attr]
+
+
+# -- refused logins ----------------------------------------------------------------------------------------------------
+
+
+def refused_wire(hold_seconds: float) -> Wire:
+    entry = Entry()
+    entry.refused.add("iqn.2026-01.example:initiator")
+    wire = Wire(login=False, directory=Directory(entry), now=100.0, hold_refusals_seconds=hold_seconds)
+    wire.initiator.login()
+    wire.pump()
+    return wire
+
+
+def test_a_refused_login_is_told_to_the_shell() -> None:
+    wire = refused_wire(0.0)
+    (refusal,) = wire.refusals
+    assert (refusal.initiator_name, refusal.target_name) == ("iqn.2026-01.example:initiator", TARGET)
+    assert refusal.status is LoginStatus.AUTHORIZATION_FAILURE and not refusal.unproved and not refusal.unknown_target
+    assert wire.initiator.login_status == LoginStatus.AUTHORIZATION_FAILURE and wire.connection.wants_close
+
+
+def test_a_refusal_is_held_back_as_long_as_the_shell_says() -> None:
+    wire = refused_wire(2.0)
+    connection = wire.connection
+    assert wire.initiator.login_status is None and not connection.wants_close and not connection.wants_input
+    assert connection.next_deadline() == 102.0
+    connection.handle_timeout(101.9)
+    wire.fetch_into_initiator()
+    assert wire.initiator.login_status is None
+    connection.handle_timeout(102.0)
+    wire.fetch_into_initiator()
+    assert wire.initiator.login_status == LoginStatus.AUTHORIZATION_FAILURE
+    assert connection.wants_close and connection.next_deadline() == 102.0 + connection.settings.closing_seconds
+
+
+def test_who_does_not_wait_for_a_refusal_hears_nothing() -> None:
+    wire = refused_wire(2.0)
+    wire.connection.closed(101.0)
+    wire.connection.handle_timeout(102.0)
+    assert wire.connection.next_deadline() is None and wire.fetch() == b""
+
+
+def test_a_shutdown_does_not_wait_for_refusals() -> None:
+    wire = refused_wire(2.0)
+    wire.connection.request_logout(100.5)
+    assert wire.connection.wants_close
+
+
+def test_what_comes_after_a_refused_login_is_not_looked_at() -> None:
+    wire = Wire(login=False, now=100.0, hold_refusals_seconds=2.0)
+    wire.initiator.login_request({"InitiatorName": ""}, stage=1, following=3)
+    wire.initiator.login()  # in the same segment
+    wire.give(wire.initiator.take())
+    assert len(wire.refusals) == 1 and wire.fetch() == b"" and len(wire.registry) == 0
+
+
+def test_names_in_a_refusal_are_bounded() -> None:
+    wire = Wire(login=False)
+    wire.initiator.login_request(
+        {"InitiatorName": "iqn.x", "SessionType": "Normal", "TargetName": "t" * 5000}, stage=1, following=3
+    )
+    wire.pump()
+    (refusal,) = wire.refusals
+    assert refusal.unknown_target and refusal.target_name == "t" * 223

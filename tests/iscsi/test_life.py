@@ -8,15 +8,16 @@ import pytest
 
 from tcmu_gluster.iscsi.life import TRANSITIONS, Input, State, follow
 
-L, F, A, C, D = State.LOGIN, State.FULL_FEATURE, State.ASKED_TO_LOG_OUT, State.CLOSING, State.DEAD
+L, H, F, A, C, D = State.LOGIN, State.HOLDING, State.FULL_FEATURE, State.ASKED_TO_LOG_OUT, State.CLOSING, State.DEAD
 
-# state: what follows LOGGED_IN, REFUSED, LOGOUT_WANTED, LOGGED_OUT, PROTOCOL_ERROR, TIMED_OUT, DROPPED, LOST
+# state: what follows LOGGED_IN, REFUSED, HELD, LOGOUT_WANTED, LOGGED_OUT, PROTOCOL_ERROR, TIMED_OUT, DROPPED, LOST
 EXPECTED = {
-    L: (F, C, D, L, C, D, D, D),
-    F: (F, F, A, C, C, D, C, D),
-    A: (A, A, A, C, C, D, C, D),
-    C: (C, C, C, C, C, D, C, D),
-    D: (D, D, D, D, D, D, D, D),
+    L: (F, C, H, D, L, C, D, D, D),
+    H: (H, C, H, D, H, H, H, D, D),
+    F: (F, F, F, A, C, C, D, C, D),
+    A: (A, A, A, A, C, C, D, C, D),
+    C: (C, C, C, C, C, C, D, C, D),
+    D: (D, D, D, D, D, D, D, D, D),
 }
 
 
