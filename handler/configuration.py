@@ -1,6 +1,7 @@
 """The engine's configuration: rtslib's saveconfig schema as a dict, read and changed by names. No I/O.
 
     storage_objects     {"name", "plugin": "user", "config": "gluster/...", "size", "wwn", ...}
+    fabric_modules      {"name": "iscsi", "discovery_enable_auth", "discovery_userid", ...}
     targets             {"fabric": "iscsi", "wwn", "tpgs": [{"tag": 1, "luns", "node_acls", "portals", "attributes"}]}
     tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]}}      ours: LIO has no rules for addresses
 
@@ -213,7 +214,7 @@ class Configuration:
     def visible_luns(self, iqn: str, initiator: str) -> dict[int, tuple[str, bool]]:
         """What one initiator sees: LUN -> (disk name, write protected). Its own ACL wins over rules for everybody."""
         luns, group = self.luns(iqn), self.group(iqn)
-        acl = next((acl for acl in group["node_acls"] if acl.get("node_wwn") == initiator), None)
+        acl = next((acl for acl in group["node_acls"] if _same(acl.get("node_wwn"), initiator)), None)
         if acl is None:
             protect = bool(group["attributes"].get("demo_mode_write_protect", 1)) and not self.root[OURS][
                 "networks"
@@ -271,7 +272,7 @@ class Configuration:
 
     def _acl(self, iqn: str, initiator: str) -> Object:
         for acl in self.group(iqn)["node_acls"]:
-            if acl.get("node_wwn") == initiator:
+            if _same(acl.get("node_wwn"), initiator):
                 found: Object = acl
                 return found
         raise OperationError(
@@ -280,11 +281,39 @@ class Configuration:
 
     def asks_password(self, iqn: str) -> bool:
         """Whether initiators have to prove who they are."""
-        return bool(self.group(iqn)["attributes"].get("authentication"))
+        return switched_on(self.group(iqn)["attributes"].get("authentication"))
 
     def credentials(self, iqn: str, initiator: Optional[str]) -> Object:
         """Where CHAP keys stand in rtslib's schema: at the initiator's ACL, or at the portal group for all."""
         return self._acl(iqn, initiator) if initiator else self.group(iqn)
+
+    def fabric(self) -> Optional[Object]:
+        """What is said about iSCSI as a whole (discovery's CHAP keys), or None."""
+        modules = self.root.get("fabric_modules")
+        for module in modules if isinstance(modules, list) else ():
+            if isinstance(module, dict) and module.get("name") == "iscsi":
+                return module
+        return None
+
+    def make_fabric(self) -> Object:
+        """The same, made if it isn't there."""
+        fabric = self.fabric()
+        if fabric is None:
+            fabric = {"name": "iscsi", "discovery_enable_auth": False}
+            if not isinstance(self.root.get("fabric_modules"), list):
+                self.root["fabric_modules"] = []
+            self.root["fabric_modules"].append(fabric)
+        return fabric
+
+
+def switched_on(value: Any) -> bool:
+    """Whether an attribute of the schema is on: rtslib writes 0 and 1 as numbers, words or truth values."""
+    return str(value).strip().lower() not in ("", "0", "no", "false", "none")
+
+
+def _same(name: Any, initiator: str) -> bool:
+    """iSCSI names are compared without regard to case (RFC 7143 4.2.7.2: they are stored in lower case)."""
+    return str(name).lower() == initiator.lower()
 
 
 def _disk_of(lun: Object) -> str:

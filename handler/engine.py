@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
@@ -19,19 +16,22 @@ from tcmu_gluster.config.addresses import Portal, RuleKind
 from tcmu_gluster.config.cfgstring import StateId, parse_cfgstring
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.iscsi.chap import NOBODY
+from tcmu_gluster.iscsi.connection import Refusal
 from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
 
+from .accounts import accounts_of, discovery_account
 from .configuration import Configuration, Object
+from .denials import Denial, Denials
 from .iscsi_front import IscsiFront
 from .targets import EngineTarget, TargetDirectory
 from .world import World, flush, make_unit, reason_of
 
 log = logging.getLogger(__name__)
 
-MOST_DENIALS = 100
 CLOSE_SECONDS = 30.0
 """How long a backend may still hold commands of a disk that is taken away."""
 
@@ -58,21 +58,10 @@ class EngineDisk:
         self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
 
 
-@dataclass(frozen=True)
-class Denial:
-    """An initiator that was turned away. when: seconds since 1970."""
-
-    when: float
-    target: str
-    initiator: str
-    address: str
-    reason: str
-
-
 class GuardedTarget(EngineTarget):
     """Remembers whom it turned away."""
 
-    def __init__(self, name: str, target: Target, denials: deque[Denial]) -> None:
+    def __init__(self, name: str, target: Target, denials: Denials) -> None:
         super().__init__(name, target)
         self._denials = denials
 
@@ -80,11 +69,7 @@ class GuardedTarget(EngineTarget):
         """Whether a rule admits this initiator from this address."""
         if super().allows(initiator_name, peer_address):
             return True
-        last = self._denials[0] if self._denials else None
-        if last is None or (last.target, last.initiator, last.address) != (self.name, initiator_name, peer_address):
-            rules = ", ".join(map(str, self.rules)) or "nobody"
-            reason = f"{self.name} admits {rules}; to let it in: tcmu-gluster acl allow {self.name} {initiator_name}"
-            self._denials.appendleft(Denial(time.time(), self.name, initiator_name, peer_address, reason))
+        self._denials.add_unruly(self.name, map(str, self.rules), initiator_name, peer_address)
         return False
 
 
@@ -109,7 +94,9 @@ class Engine:
         self.disks: dict[str, EngineDisk] = {}
         self.configuration = Configuration()
         self._listening: dict[Portal, Portal] = {}  # as configured -> as it really is (port 0)
-        self._denials: deque[Denial] = deque(maxlen=MOST_DENIALS)
+        self._denials = Denials()
+        front.on_refusal = self._note_refusal
+        self._said: set[str] = set()
         self.troubles: dict[Portal, str] = {}
         """Portals that could not be opened, and why: tried again."""
 
@@ -125,6 +112,9 @@ class Engine:
         for iqn in [iqn for iqn in self.directory.targets if iqn not in names]:
             self._end_sessions(iqn, "the target was deleted")
             self.directory.remove(iqn)
+        shortest = self._world.settings.chap_shortest_secret_bytes
+        self.directory.discovery, problems = discovery_account(wanted, shortest)
+        self._say(problems)
         self._listen(wanted, strict)
         for iqn in names:
             self._show(iqn)
@@ -214,8 +204,9 @@ class Engine:
         if shown is None:
             shown = GuardedTarget(iqn, ShownTarget(iqn, self), self._denials)
             self.directory.add(shown)
-        # A password that nobody could check would admit everybody: until the engine can, it admits nobody.
-        shown.rules = [] if wanted.asks_password(iqn) else wanted.rules(iqn)
+        shown.rules = wanted.rules(iqn)
+        shown.accounts = accounts_of(wanted, iqn, self._world.settings.chap_shortest_secret_bytes)
+        self._say(shown.accounts.problems)
         shown.listening = [self._listening[portal] for portal in wanted.portals(iqn) if portal in self._listening]
         luns = self._units(wanted.luns(iqn))
         target = shown.target
@@ -303,16 +294,31 @@ class Engine:
         for name in list(self.disks):
             await self.close_disk(name)
 
+    def _say(self, problems: Iterable[str]) -> None:
+        """Each trouble once in the log, however often the configuration is applied."""
+        for sentence in problems:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                log.error("%s", sentence)
+
+    def _note_refusal(self, refusal: Refusal, address: str) -> None:
+        log.info("login of %s from %s refused: %s", refusal.initiator_name or "nobody", address, refusal.why)
+        self._denials.add_refusal(refusal, address, known=refusal.target_name in self.directory.targets)
+
     def denials(self) -> Iterable[Denial]:
         """Whom targets turned away lately, newest first."""
-        return tuple(self._denials)
+        return self._denials
 
     def warnings(self, iqn: str) -> list[str]:
         """What an administrator should know about who may log in."""
-        if self.configuration.asks_password(iqn):
-            return [f"{iqn} asks for a password, which the engine cannot check: it admits nobody now"]
-        kinds = {rule.kind for rule in self.configuration.rules(iqn)}
-        return [f"every initiator that reaches {iqn} may read and write its disks"] if RuleKind.ALL in kinds else []
+        accounts = accounts_of(self.configuration, iqn, self._world.settings.chap_shortest_secret_bytes)
+        rules = self.configuration.rules(iqn)
+        if accounts.everybody is None:
+            everybody = any(rule.kind is RuleKind.ALL for rule in rules)
+            return [f"every initiator that reaches {iqn} may read and write its disks"] if everybody else []
+        if accounts.everybody is NOBODY and any(accounts.of(rule.initiator_name) is NOBODY for rule in rules):
+            accounts.problems.append(f"{iqn} wants a password, and initiators without one of their own can't have it")
+        return accounts.problems
 
 
 def peer_of(session: Any) -> str:

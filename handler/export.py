@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
+from handler.accounts import Accounts, weakest_algorithm
 from handler.iscsi_front import IscsiFront
 from handler.targets import EngineTarget, TargetDirectory
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.open import open_backing
 from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
+from tcmu_gluster.config.secret_file import read_secret
+from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.config.uri import Backing, parse_backing
-from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.scsi.command import Command
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
@@ -44,6 +47,8 @@ class Options(Protocol):
     read_only: bool
     allow: tuple[AccessRule, ...]
     chap: Optional[tuple[str, Path]]
+    mutual_chap: Optional[tuple[str, Path]]
+    discovery_chap: Optional[tuple[str, Path]]
     json: bool
 
 
@@ -85,12 +90,20 @@ def run(options: Options) -> int:
     Raises ConfigError before anything is served.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    if options.chap is not None:
-        raise ConfigError("--chap is not there yet; restrict who may log in with --allow IQN or --allow 192.0.2.0/24")
-    return asyncio.run(_serve(options))
+    settings = load_settings().settings
+    return asyncio.run(_serve(options, settings, _demands(options, settings.chap_shortest_secret_bytes)))
 
 
-async def _serve(options: Options) -> int:
+def _demands(options: Options, shortest_bytes: int) -> tuple[Optional[Account], Optional[Account]]:
+    """What is asked for at login and at discovery. Raises ConfigError for a file or a password that won't do."""
+    login, mutual, discovery = (
+        credentials(given[0], read_secret(given[1]), shortest_bytes) if given is not None else None
+        for given in (options.chap, options.mutual_chap, options.discovery_chap)
+    )
+    return Account(login, mutual) if login else None, Account(discovery, mutual) if discovery else None
+
+
+async def _serve(options: Options, settings: Settings, demands: tuple[Optional[Account], Optional[Account]]) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -99,10 +112,11 @@ async def _serve(options: Options) -> int:
     backend = await loop.run_in_executor(None, lambda: _open(backing, loop, options))
     try:
         unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report)
-        front = IscsiFront(loop, TargetDirectory())
-        ready = _publish(front, unit, backing, options)
+        front = IscsiFront(loop, TargetDirectory(weakest_algorithm(settings)))
+        front.directory.discovery = demands[1]
+        ready = _publish(front, unit, backing, options, demands[0])
         for rule in options.allow:
-            if rule.kind is RuleKind.ALL:
+            if rule.kind is RuleKind.ALL and demands[0] is None:
                 log.warning("--allow all: every initiator that reaches the portal may read and write this disk")
         print(ready.as_json() if options.json else ready.as_text(), flush=True)
         await stop.wait()
@@ -116,9 +130,12 @@ def _open(backing: Backing, loop: asyncio.AbstractEventLoop, options: Options) -
     return open_backing(backing, loop, create_size_bytes=options.size, read_only=options.read_only)
 
 
-def _publish(front: IscsiFront, unit: LogicalUnit, backing: Backing, options: Options) -> Ready:
+def _publish(
+    front: IscsiFront, unit: LogicalUnit, backing: Backing, options: Options, account: Optional[Account]
+) -> Ready:
     iqn = options.iqn or _iqn_for(backing)
     target = EngineTarget(iqn, Target(iqn, {options.lun: unit}), options.allow)
+    target.accounts = Accounts(account)
     target.listening = [front.listen(portal) for portal in options.portals]
     front.directory.add(target)
     return Ready(iqn, options.lun, tuple(target.listening), str(backing), unit.backend.size_bytes, unit.identity.serial)

@@ -19,6 +19,7 @@ from pathlib import Path
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
+from .accounts import weakest_algorithm
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
@@ -44,7 +45,7 @@ class Service:
     def __init__(self, world: World, notifier: Notifier) -> None:
         settings = world.settings
         self.world, self.notifier = world, notifier
-        directory = TargetDirectory()
+        directory = TargetDirectory(weakest_algorithm(settings))
         self.engine = Engine(world, IscsiFront(world.loop, directory), directory)
         self.devices = Devices(world)
         self.context = Context(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
 from tcmu_gluster.config.addresses import AccessRule, Portal
 from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
+from tcmu_gluster.iscsi.chap import NOBODY, Account, Algorithm, Challenges, ChapAuthenticator
 from tcmu_gluster.iscsi.directory import TargetEntry
 from tcmu_gluster.scsi.target import Target
+
+from .accounts import Accounts
 
 ANY_ADDRESS = ("0.0.0.0", "::")
 
@@ -22,6 +26,7 @@ class EngineTarget:
     def __init__(self, name: str, target: Target, rules: Iterable[AccessRule] = (), alias: str = "") -> None:
         self.name, self.target, self.alias = name, target, alias
         self.rules = list(rules)
+        self.accounts = Accounts()
         self.listening: list[Portal] = []
         """Where it really listens: ports that were 0 are known by now."""
 
@@ -38,10 +43,13 @@ class EngineTarget:
 
 
 class TargetDirectory:
-    """The targets behind all portals of this process, by name."""
+    """The targets behind all portals of this process, by name. weakest: of CHAP's algorithms that are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, weakest: Algorithm = Algorithm.MD5) -> None:
         self.targets: dict[str, EngineTarget] = {}
+        self.discovery: Optional[Account] = None
+        """What an initiator proves before SendTargets is answered; None: nothing."""
+        self._weakest, self._challenges = weakest, Challenges(os.urandom)
 
     def add(self, target: EngineTarget) -> None:
         """Initiators find it from now on. Raises ValueError if the name is taken."""
@@ -68,8 +76,13 @@ class TargetDirectory:
         return [target for target in self.targets.values() if target.allows(initiator_name, peer_address)]
 
     def authenticator_for(self, initiator_name: str, entry: Optional[TargetEntry], peer_address: str) -> Authenticator:
-        """AuthMethod=None: who may come in is decided by the rules."""
-        return NoAuthentication()
+        """CHAP where a password was set; else AuthMethod=None, and the rules alone decide."""
+        target = self.targets.get(entry.name) if entry is not None else None
+        if entry is not None and target is not entry:
+            account: Optional[Account] = NOBODY  # it was deleted since the initiator asked for it
+        else:
+            account = target.accounts.of(initiator_name) if target is not None else self.discovery
+        return NoAuthentication() if account is None else ChapAuthenticator(account, self._challenges, self._weakest)
 
 
 class PortalDirectory:

@@ -6,11 +6,12 @@ from typing import Any
 
 from tcmu_gluster.config.addresses import RuleKind, parse_access_rule
 from tcmu_gluster.control.operations import UsageError
+from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.chap import Account, credentials
 
+from ..accounts import CHAP_KEYS, DISCOVERY_KEYS
+from ..configuration import switched_on
 from .context import Context, Report, now
-
-CHAP_KEYS = ("chap_userid", "chap_password", "chap_mutual_userid", "chap_mutual_password")
-"""rtslib's names, at an ACL or at the portal group."""
 
 
 async def allow(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -49,42 +50,69 @@ async def list_(context: Context, args: dict[str, Any], report: Report) -> dict[
 
 
 async def set_chap(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Passwords for one initiator, or for all without one of their own."""
+    """Passwords for one initiator, for all without one of their own, or for discovery."""
     iqn, initiator = args["target"], args["initiator"]
-    if bool(args["mutual_user"]) != bool(args["mutual_password"]):
-        raise UsageError("--mutual-user and --mutual-password-file belong together")
-    for password in (args["password"], args["mutual_password"]):
-        if password is not None and not 12 <= len(password.encode()) <= 255:
-            raise UsageError(
-                "a CHAP password has at least 12 characters (RFC 7143 12.1.3); most initiators take up to 16"
-            )
-    if args["mutual_password"] is not None and args["mutual_password"] == args["password"]:
-        raise UsageError("the two passwords must differ (RFC 7143 12.1.3)")
+    _check_place(args)
+    _check_passwords(args, context.world.settings.chap_shortest_secret_bytes)
     wanted = context.configuration.copy()
     values = (args["user"], args["password"], args["mutual_user"] or "", args["mutual_password"] or "")
-    place = wanted.credentials(iqn, initiator)
-    changed = tuple(place.get(key, "") for key in CHAP_KEYS) != values
-    place.update(zip(CHAP_KEYS, values))
-    wanted.group(iqn)["attributes"]["authentication"] = 1
+    if args["discovery"]:
+        switches = place = wanted.make_fabric()
+        keys, switch = DISCOVERY_KEYS, "discovery_enable_auth"
+    else:
+        place, keys, switch = wanted.credentials(iqn, initiator), CHAP_KEYS, "authentication"
+        switches = wanted.group(iqn)["attributes"]
+    place.update(zip(keys, values))
+    if not switched_on(switches.get(switch)):
+        switches[switch] = True if args["discovery"] else 1
+    changed = wanted.root != context.configuration.root
     if changed:
         await context.change(wanted)
-    said = f"{initiator or 'every initiator'} proves to {iqn} to be {args['user']} with a password"
-    return now(said, changed, warnings=context.engine.warnings(iqn))
+    who = "every initiator that asks what there is" if args["discovery"] else initiator or "every initiator"
+    said = f"{who} proves to {iqn or 'the engine'} to be {args['user']} with a password"
+    return now(said, changed, warnings=context.engine.warnings(iqn) if iqn else [])
+
+
+def _check_place(args: dict[str, Any]) -> None:
+    if args["discovery"] and (args["target"] or args["initiator"]):
+        raise UsageError("--discovery is for the engine as a whole: leave target and --initiator away")
+    if not args["discovery"] and not args["target"]:
+        raise UsageError("name the target, or say --discovery")
+
+
+def _check_passwords(args: dict[str, Any], shortest_bytes: int) -> None:
+    """Raises UsageError for what the engine would not admit anybody with."""
+    if bool(args["mutual_user"]) != bool(args["mutual_password"]):
+        raise UsageError("--mutual-user and --mutual-password-file belong together")
+    try:
+        incoming = credentials(args["user"], args["password"], shortest_bytes)
+        if args["mutual_user"]:
+            Account(incoming, credentials(args["mutual_user"], args["mutual_password"], shortest_bytes))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 async def clear_chap(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Take passwords back."""
     iqn, initiator = args["target"], args["initiator"]
+    _check_place(args)
     wanted = context.configuration.copy()
-    place = wanted.credentials(iqn, initiator)
-    changed = any(place.get(key) for key in CHAP_KEYS)
-    for key in CHAP_KEYS:
-        place.pop(key, None)
-    group = wanted.group(iqn)
-    if not any(acl.get("chap_userid") for acl in (group, *group["node_acls"])):
-        group["attributes"]["authentication"] = 0
+    if args["discovery"]:
+        place = wanted.make_fabric()
+        changed = any(place.get(key) for key in DISCOVERY_KEYS)
+        for key in DISCOVERY_KEYS:
+            place.pop(key, None)
+        place["discovery_enable_auth"] = False
+    else:
+        place, group = wanted.credentials(iqn, initiator), wanted.group(iqn)
+        changed = any(place.get(key) for key in CHAP_KEYS)
+        for key in CHAP_KEYS:
+            place.pop(key, None)
+        if not any(acl.get("chap_userid") for acl in (group, *group["node_acls"])):
+            group["attributes"]["authentication"] = 0
     if changed:
         await context.change(wanted)
-    return now(
-        f"{iqn} asks {initiator or 'initiators'} for no password of {'its' if initiator else 'their'} own", changed
-    )
+    if args["discovery"]:
+        return now("who asks what there is needs no password", changed)
+    whose = f"{initiator} for no password of its own" if initiator else "initiators for no password of their own"
+    return now(f"{iqn} asks {whose}", changed, warnings=context.engine.warnings(iqn))

@@ -57,7 +57,8 @@ async def why_denied(context: Context, args: dict[str, Any], report: Report) -> 
     return {"items": [
         {
             "when": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(denial.when)),
-            "target": denial.target, "initiator": denial.initiator, "address": denial.address, "reason": denial.reason,
+            "times": denial.times, "target": denial.target, "initiator": denial.initiator, "address": denial.address,
+            "reason": denial.reason,
         }
         for denial in context.engine.denials()
     ]}  # fmt: skip

@@ -25,7 +25,7 @@ LARGEST_LUN = 16383
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `export` was asked for, checked. uri is canonical; chap is (user, file with the password)."""
+    """What `export` was asked for, checked. uri is canonical; the chaps are (user, file with the password)."""
 
     uri: str
     size: Optional[int] = None
@@ -35,6 +35,8 @@ class ExportOptions:
     read_only: bool = False
     allow: tuple[AccessRule, ...] = ()
     chap: Optional[tuple[str, Path]] = None
+    mutual_chap: Optional[tuple[str, Path]] = None
+    discovery_chap: Optional[tuple[str, Path]] = None
     json: bool = False
 
 
@@ -55,6 +57,8 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     add("--read-only", action="store_true", help="initiators may not write")
     add("--allow", action="append", metavar="all|IQN|CIDR", help="who may log in; repeatable")
     add("--chap", metavar="USER:FILE", help="ask for this user and the password in the file")
+    add("--mutual-chap", metavar="USER:FILE", help="prove ourselves as this user to initiators that ask for it")
+    add("--discovery-chap", metavar="USER:FILE", help="ask for this one before showing what there is")
     export.set_defaults(run=run_export)
 
     serve = verbs.add_parser(
@@ -121,17 +125,20 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
     if not rules:
         raise UsageError("nobody would be allowed to log in; add --allow IQN (an initiator's name), "
                          "--allow 192.0.2.0/24 (a network) or, for everybody, --allow all")  # fmt: skip
+    if options.mutual_chap and not options.chap:
+        raise UsageError("--mutual-chap goes with --chap: who doesn't prove anything gets no proof")
+    chap, mutual, discovery = (_chap(n, getattr(options, n)) for n in ("chap", "mutual_chap", "discovery_chap"))
     return ExportOptions(
-        str(backing), size, portals, iqn, options.lun, options.read_only, rules, _chap(options.chap), options.json
+        str(backing), size, portals, iqn, options.lun, options.read_only, rules, chap, mutual, discovery, options.json
     )
 
 
-def _chap(text: Optional[str]) -> Optional[tuple[str, Path]]:
+def _chap(name: str, text: Optional[str]) -> Optional[tuple[str, Path]]:
     if text is None:
         return None
     user, colon, file = text.partition(":")
     if not user or not colon or not file:
-        raise UsageError(f"--chap wants USER:FILE, where the file holds the password, not {text!r}")
+        raise UsageError(f"{flag_name(name)} wants USER:FILE, where the file holds the password")
     return user, Path(file)
 
 
@@ -186,7 +193,9 @@ def _flags(*names: str) -> Sequence[str]:
 
 
 LOCAL_WORDS: dict[str, Sequence[str]] = {
-    "export": _flags("--size", "--portal", "--iqn", "--lun", "--read-only", "--allow", "--chap"),
+    "export": _flags(
+        "--size", "--portal", "--iqn", "--lun", "--read-only", "--allow", "--chap", "--mutual-chap", "--discovery-chap"
+    ),
     "serve": _flags(*(flag_name(setting.name) for setting in fields(Settings) if setting.name != "control_socket")),
     "recover": _flags("--force"),
     "settings": _flags(),

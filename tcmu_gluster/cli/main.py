@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from .. import __version__
+from ..config.secret_file import read_secret
 from ..config.settings import load_settings
 from ..control.client import ControlClient, DaemonUnreachable
 from ..control.operations import OPERATIONS, Argument, Kind, Operation, UsageError
@@ -120,20 +121,6 @@ def _value(argument: Argument, given: Any) -> Any:
     if argument.kind is Kind.SECRET:
         return read_secret(Path(given))
     return given
-
-
-def read_secret(file: Path) -> str:
-    """The first line of a file, or of standard input for '-'. Raises UsageError."""
-    try:
-        text = sys.stdin.readline() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UsageError(
-            f"the password can't be read from {file}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    secret = text.split("\n", 1)[0].rstrip("\r")
-    if not secret:
-        raise UsageError(f"the first line of {file} is empty; it should be the password")
-    return secret
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -31,6 +31,7 @@ TIME_BUDGET = (
     "initiator_timer_seconds",
 )
 """Each has to be noticed before the next one acts."""
+CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 LONGEST_FILE_BYTES = 1 << 20
 
 _UNSET = Path()  # replaced by default_paths()
@@ -63,6 +64,12 @@ class Settings:
     )
     retry_seconds: int = field(default=5, metadata={"help": "how often a volume that is not there yet is tried again"})
     drain_seconds: int = field(default=20, metadata={"help": "how long a stop waits for commands in flight"})
+    chap_weakest_algorithm: str = field(
+        default="md5", metadata={"help": "weakest CHAP algorithm taken: md5, sha1, sha256 or sha3_256"}
+    )
+    chap_shortest_secret_bytes: int = field(
+        default=12, metadata={"help": "shortest CHAP password taken (RFC 7143 9.2.1: 12 bytes)"}
+    )
     configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
 
     def __post_init__(self) -> None:
@@ -70,6 +77,11 @@ class Settings:
             raise ConfigError(f"lio is auto, on or off, not {self.lio!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+        if self.chap_weakest_algorithm not in CHAP_ALGORITHMS:
+            words = ", ".join(CHAP_ALGORITHMS)
+            raise ConfigError(f"chap_weakest_algorithm is one of {words}, not {self.chap_weakest_algorithm!r}")
+        if not 1 <= self.chap_shortest_secret_bytes <= 255:
+            raise ConfigError(f"chap_shortest_secret_bytes is 1 to 255, not {self.chap_shortest_secret_bytes}")
         for name in ("retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")

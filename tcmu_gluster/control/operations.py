@@ -154,6 +154,7 @@ def _flag(name: str, kind: Kind, help_: str, *choices: str, required: bool = Fal
 _DISK = _word("name", Kind.DISK, "the disk's name")
 _TARGET = _word("target", Kind.TARGET, "the target's IQN")
 _FOR = _flag("initiator", Kind.INITIATOR, "only for this initiator")
+_DISCOVERY = _flag("discovery", Kind.FLAG, "instead of a target: who asks which targets there are")
 _MINUTES = 3600  # what copies or allocates a disk reports progress; this bounds its silence
 
 _TABLE = (
@@ -211,7 +212,8 @@ _TABLE = (
         _maybe("target", Kind.TARGET, "only of this target"),
     ), Shape.LIST, ("target", "rule", "chap")),
     Operation("chap.set", "Ask initiators for a user and a password.", (
-        _TARGET,
+        _maybe("target", Kind.TARGET, "the target's IQN"),
+        _DISCOVERY,
         _flag("initiator", Kind.INITIATOR, "only this initiator"),
         _flag("user", Kind.TEXT, "the user's name", required=True),
         _flag("password", Kind.SECRET, "12 to 16 characters", required=True),
@@ -219,7 +221,9 @@ _TABLE = (
         _flag("mutual_password", Kind.SECRET, "its password"),
     )),
     Operation("chap.clear", "Stop asking for a password.", (
-        _TARGET, _flag("initiator", Kind.INITIATOR, "only this initiator"),
+        _maybe("target", Kind.TARGET, "the target's IQN"),
+        _DISCOVERY,
+        _flag("initiator", Kind.INITIATOR, "only this initiator"),
     )),
     Operation("session.list", "List the sessions.", (
         _maybe("target", Kind.TARGET, "only of this target"),
@@ -243,7 +247,7 @@ _TABLE = (
         _flag("confirm", Kind.FLAG, "yes, all of it"),
     ), time_limit_seconds=300),
     Operation("why-denied", "Say why initiators were turned away lately.", (), Shape.LIST,
-              ("when", "target", "initiator", "address", "reason")),
+              ("when", "times", "target", "initiator", "address", "reason")),
     Operation("status", "Say how the daemon is.", (), Shape.ITEM),
     Operation("names", "List names, for completion.", (
         Argument("kind", Kind.TEXT, "of what", True, True, ("disk", "target", "initiator")),

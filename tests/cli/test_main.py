@@ -154,6 +154,7 @@ def test_no_daemon_is_exit_code_3(run: Any) -> None:
 def test_a_password_is_read_from_a_file_never_from_the_command_line(daemon: Daemon, run: Any, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("secret-secret\nmore\n")
+    file.chmod(0o600)
     words = ["chap", "set", "iqn.2013-10.com.redhat", "--user", "u", "--password-file", str(file)]
     assert run(*words)[0] == 0
     assert daemon.asked[0].args["password"] == "secret-secret"

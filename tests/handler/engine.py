@@ -7,12 +7,15 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Optional
 
+from handler.accounts import Accounts
 from handler.iscsi_front import IscsiFront
 from handler.targets import EngineTarget, TargetDirectory
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.config.addresses import Portal, parse_access_rule
+from tcmu_gluster.iscsi.admission import Admission
 from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.chap import Account
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
@@ -77,8 +80,9 @@ class Engine:
         self.front, self.unit, self.portal = front, unit, portal
         self.clients: list[Client] = []
 
-    async def connect(self, **options: Any) -> Client:
-        reader, writer = await asyncio.open_connection(self.portal.address, self.portal.port)
+    async def connect(self, source: Optional[str] = None, **options: Any) -> Client:
+        local = (source, 0) if source else None
+        reader, writer = await asyncio.open_connection(self.portal.address, self.portal.port, local_addr=local)
         client = Client(reader, writer, **options)
         self.clients.append(client)
         return client
@@ -92,12 +96,15 @@ async def engine(
     settings: Settings = DEFAULTS,
     pool: Optional[BufferPool] = None,
     address: str = "127.0.0.1",
+    admission: Optional[Admission] = None,
+    account: Optional[Account] = None,
 ) -> AsyncIterator[Engine]:
     """A running engine; everything of it is gone afterwards."""
     loop = asyncio.get_running_loop()
     unit = LogicalUnit(backend or MemoryBackend("engine-test", 64 << 20))
-    front = IscsiFront(loop, TargetDirectory(), settings, pool)
+    front = IscsiFront(loop, TargetDirectory(), settings, pool, admission)
     target = EngineTarget(NAME, Target(NAME, {0: unit}), map(parse_access_rule, rules))
+    target.accounts = Accounts(account)
     portal = front.listen(Portal(address, 0))
     target.listening = [portal]
     front.directory.add(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -15,6 +16,8 @@ from handler.targets import TargetDirectory
 from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.iscsi.admission import Admission, Limits
+from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.iscsi.pdu import Opcode
 from tcmu_gluster.iscsi.settings import Settings
 from tests.doubles.backends import SlowBackend
@@ -157,6 +160,86 @@ def test_a_peer_that_takes_nothing_is_not_read_from_and_is_dropped_in_time(monke
             assert stuck in running.front.peers
             stuck.look_at_clock(stuck.stuck_at + iscsi_front.SLOW_READER_SECONDS)
             assert stuck not in running.front.peers
+
+    asyncio.run(story())
+
+
+def test_a_peer_that_takes_a_trickle_is_dropped_too_and_one_that_takes_enough_is_not():
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            (peer,) = running.front.peers
+            for taken, stays in ((iscsi_front.SLOW_READER_BYTES, True), (iscsi_front.SLOW_READER_BYTES - 1, False)):
+                peer.stuck_at, peer._taken_bytes = 100.0, taken
+                peer.connection._heard = 100.0
+                peer.look_at_clock(100.0 + iscsi_front.SLOW_READER_SECONDS)
+                assert (peer in running.front.peers) == stays
+                assert not stays or (peer.stuck_at, peer._taken_bytes) == (100.0 + iscsi_front.SLOW_READER_SECONDS, 0)
+
+    asyncio.run(story())
+
+
+def test_idle_connections_of_one_address_are_limited_and_others_log_in(caplog):
+    async def story():
+        admission = Admission(Limits(logins_per_address=8))
+        async with engine(admission=admission) as running:
+            crowd = [socket.socket() for _ in range(100)]
+            for one in crowd:
+                one.bind(("127.0.0.66", 0))
+                one.connect((running.portal.address, running.portal.port))
+            other = await running.connect()
+            await other.ready()
+            assert (await other.scsi(read_10(0, 1), read=512)).status == 0
+            while admission.turned_away < 92:
+                await asyncio.sleep(0.001)
+            assert len(running.front.peers) == 9 and admission.logins == 8
+            for one in crowd:
+                one.close()
+            while admission.logins:
+                await asyncio.sleep(0.001)
+            again = await running.connect(source="127.0.0.66", name="iqn.2026-01.example:again")
+            await again.ready()
+        assert admission.connections == 0
+
+    asyncio.run(story())
+    assert len([record for record in caplog.records if "closed at once" in record.message]) == 1
+
+
+def test_discovery_sessions_stay_among_those_that_have_not_logged_in():
+    async def story():
+        admission = Admission(Limits(logins_per_address=2))
+        async with engine(admission=admission) as running:
+            for number in range(2):
+                client = await running.connect(discovery=True, name=f"iqn.2026-01.example:{number}")
+                await client.login()
+                assert client.initiator.full_feature
+            third = await running.connect()
+            await third.closed()
+            assert third.ended and admission.turned_away == 1
+
+    asyncio.run(story())
+
+
+def test_a_wrong_password_waits_longer_each_time_and_the_right_one_does_not():
+    async def story():
+        limits = Limits(first_delay_seconds=3600.0, longest_delay_seconds=3600.0)
+        account = Account(credentials("u", "correct-horse"))
+        async with engine(admission=Admission(limits), account=account) as running:
+            bad = await running.connect(chap=("u", "wrong-horse-x"), name="iqn.2026-01.example:bad")
+            bad.initiator.login()
+            held = next(iter(running.front.peers))
+            while held.in_login:
+                bad.writer.write(bad.initiator.take())
+                with contextlib.suppress(asyncio.TimeoutError):
+                    bad.initiator.feed(await asyncio.wait_for(bad.reader.read(65536), 0.05))
+            assert bad.initiator.login_status == 0 and held in running.front.peers, "the answer waits"
+            good = await running.connect(chap=("u", "correct-horse"))
+            await good.ready()
+            held.look_at_clock(running.front.loop.time() + 3600.0)
+            await bad.closed()
+            assert bad.initiator.login_status == 0x0201  # RFC 7143 11.13.5
+            assert running.front.admission.failures() == {"127.0.0.1": 1}
 
     asyncio.run(story())
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from handler.accounts import Accounts
 from handler.targets import EngineTarget, TargetDirectory
 from tcmu_gluster.config.addresses import Portal, parse_access_rule
+from tcmu_gluster.iscsi.chap import Account, Algorithm, credentials
+from tcmu_gluster.iscsi.pdu import LoginError
 from tcmu_gluster.scsi.target import Target
 
 NAME = "iqn.2026-01.example:disk"
@@ -62,3 +65,38 @@ def test_a_portal_shows_only_the_targets_that_listen_there() -> None:
     assert directory.behind(there).targets_for("iqn.2001-04.com.example", "127.0.0.1") == []
     assert directory.behind(here).lookup("iqn.2001-04.com.example:other") is None
     assert directory.behind(here).authenticator_for("iqn.2001-04.com.example", target, "127.0.0.1").finished
+
+
+HOST = "iqn.2001-04.com.example"
+
+
+def test_a_password_is_asked_for_where_one_was_set() -> None:
+    directory = TargetDirectory()
+    target = engine_target("all")
+    directory.add(target)
+    assert directory.authenticator_for(HOST, target, "127.0.0.1").methods == ("None",)
+    target.accounts = Accounts(Account(credentials("u", "twelve-chars")))
+    assert directory.authenticator_for(HOST, target, "127.0.0.1").methods == ("CHAP",)
+    assert directory.authenticator_for(HOST, None, "127.0.0.1").methods == ("None",)
+    directory.discovery = Account(credentials("d", "twelve-chars"))
+    assert directory.authenticator_for(HOST, None, "127.0.0.1").methods == ("CHAP",)
+
+
+def test_a_target_that_was_deleted_during_the_login_lets_nobody_in() -> None:
+    directory = TargetDirectory()
+    target = engine_target("all")
+    directory.add(target)
+    directory.remove(NAME)
+    authenticator = directory.authenticator_for(HOST, target, "127.0.0.1")
+    assert authenticator.methods == ("CHAP",) and not authenticator.finished
+
+
+def test_algorithms_weaker_than_set_are_not_taken() -> None:
+    directory = TargetDirectory(Algorithm.SHA256)
+    target = engine_target("all")
+    target.accounts = Accounts(Account(credentials("u", "twelve-chars")))
+    directory.add(target)
+    authenticator = directory.authenticator_for(HOST, target, "127.0.0.1")
+    authenticator.begin("CHAP")
+    with pytest.raises(LoginError):
+        authenticator.step([("CHAP_A", "5,6")])

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+from tcmu_gluster.iscsi.admission import Limits
 from tests.handler.daemon import Desk, run_desk
+from tests.handler.engine import Client
 
 IQN = "iqn.2013-10.com.redhat"
 HOST = "iqn.1994-05.com.redhat:cf75c8d4274d"
@@ -57,7 +61,8 @@ def test_passwords_stand_where_lio_keeps_them(tmp_path: Path) -> None:
         await desk.do("acl.allow", target=IQN, rule=HOST)
         words = {"target": IQN, "user": "u", "password": "twelve-chars"}
         assert (await desk.do("chap.set", **words))["changed"]
-        assert not desk.directory.targets[IQN].allows(HOST, "127.0.0.1"), "a password that is not checked admits nobody"
+        everybody = desk.directory.targets[IQN].accounts.of(HOST)
+        assert everybody is not None and everybody.incoming is not None and everybody.incoming.user == "u"
         assert not (await desk.do("chap.set", **words))["changed"]
         assert (await desk.do("chap.set", initiator=HOST, **{**words, "user": "own"}))["changed"]
         group = desk.saved()["targets"][0]["tpgs"][0]
@@ -82,10 +87,84 @@ def test_passwords_stand_where_lio_keeps_them(tmp_path: Path) -> None:
 def test_weak_or_half_given_passwords_are_refused(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("target.create", target=IQN)
-        assert "12 characters" in await desk.refused("chap.set", target=IQN, user="u", password="short")
+        assert "needs 12 to 255" in await desk.refused("chap.set", target=IQN, user="u", password="short")
         half = {"target": IQN, "user": "u", "password": "twelve-chars"}
         assert "belong together" in await desk.refused("chap.set", **half, mutual_user="t")
         same = {**half, "mutual_user": "t", "mutual_password": "twelve-chars"}
         assert "differ" in await desk.refused("chap.set", **same)
+
+    run_desk(tmp_path, scenario)
+
+
+async def log_in(desk: Desk, **options: Any) -> Client:
+    (portal,) = desk.directory.targets[IQN].listening
+    client = Client(*await asyncio.open_connection(portal.address, portal.port), **options)
+    client.initiator.target_name = IQN
+    await client.login()
+    return client
+
+
+def test_a_password_that_was_set_is_asked_for(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.engine.front.admission.limits = Limits(first_delay_seconds=0.0)
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule="all")
+        set_ = await desk.do("chap.set", target=IQN, user="u", password="twelve-chars")
+        assert set_["warnings"] == [] and "twelve" not in str(set_)
+        assert (await log_in(desk, chap=("u", "twelve-chars"), algorithms="5,7,8")).initiator.full_feature
+        for wrong in (None, ("u", "twelve-charz"), ("v", "twelve-chars")):
+            assert (await log_in(desk, chap=wrong)).initiator.login_status == 0x0201
+        denials = (await desk.do("why-denied"))["items"]
+        assert all(f"chap set {IQN}" in denial["reason"] for denial in denials) and len(denials) == 3
+        assert "twelve" not in str(denials)
+        await desk.do("chap.clear", target=IQN)
+        assert (await log_in(desk)).initiator.full_feature
+
+    run_desk(tmp_path, scenario)
+
+
+def test_discovery_can_have_a_password_of_its_own(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.engine.front.admission.limits = Limits(first_delay_seconds=0.0)
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule="all")
+        words = {"discovery": True, "user": "d", "password": "twelve-chars"}
+        assert (await desk.do("chap.set", **words))["changed"] and not (await desk.do("chap.set", **words))["changed"]
+        (module,) = desk.saved()["fabric_modules"]
+        assert module == {"name": "iscsi", "discovery_enable_auth": True, "discovery_userid": "d",
+                          "discovery_password": "twelve-chars", "discovery_mutual_userid": "",
+                          "discovery_mutual_password": ""}  # fmt: skip
+        assert (await log_in(desk, discovery=True)).initiator.login_status == 0x0201
+        assert (await log_in(desk, discovery=True, chap=("d", "twelve-chars"))).initiator.full_feature
+        assert (await log_in(desk)).initiator.full_feature, "targets have passwords of their own"
+        assert (await desk.do("chap.clear", discovery=True))["changed"]
+        assert not (await desk.do("chap.clear", discovery=True))["changed"]
+        assert (await log_in(desk, discovery=True)).initiator.full_feature
+
+    run_desk(tmp_path, scenario)
+
+
+def test_discovery_and_a_target_are_two_things(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        words = {"user": "u", "password": "twelve-chars"}
+        assert "leave target" in await desk.refused("chap.set", target=IQN, discovery=True, **words)
+        assert "name the target" in await desk.refused("chap.set", **words)
+        assert "name the target" in await desk.refused("chap.clear")
+
+    run_desk(tmp_path, scenario)
+
+
+def test_an_initiator_in_upper_case_gets_no_more_than_in_lower_case(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        await desk.do("disk.create", name="open", uri="memory:open", size="1M")
+        await desk.do("disk.create", name="secret", uri="memory:secret", size="1M")
+        await desk.do("lun.map", target=IQN, disk="secret")
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("lun.unmap", target=IQN, lun=0, initiator=HOST)
+        await desk.do("lun.map", target=IQN, disk="open", initiator=HOST)
+        seen = [desk.engine.view_of(IQN, name)[0] for name in (HOST, HOST.upper())]
+        assert seen[0] == seen[1] and seen[0] is not None and len(seen[0]) == 1
 
     run_desk(tmp_path, scenario)

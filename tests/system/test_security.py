@@ -1,0 +1,125 @@
+"""CHAP with real initiators: libiscsi's tools and conformance tests, QEMU's iSCSI client.
+
+libiscsi 1.19 knows MD5 alone; open-iscsi and the stronger algorithms are the kernel tier's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import cu
+from tests.system.export import Export
+
+TOOLS = ("iscsi-test-cu", "iscsi-inq", "iscsi-ls", "qemu-img")
+MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
+SECONDS = 20
+USER, PASSWORD = "alice", "correct-horse-bat"
+MUTUAL_USER, MUTUAL_PASSWORD = "target", "staple-of-target"
+DISCOVERY_USER, DISCOVERY_PASSWORD = "finder", "battery-of-finder"
+REFUSED = "Authentication failure(513)"
+"""libiscsi's words for status class 2, detail 1 (RFC 7143 11.13.5)."""
+
+pytestmark = [
+    pytest.mark.conformance,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: libiscsi-bin, qemu-utils)"),
+]
+
+
+def run(*command: str) -> tuple[int, str]:
+    """Exit status and output."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Export]:
+    """A disk that asks for passwords in every direction there is."""
+    folder = tmp_path_factory.mktemp("chap")
+    options = ["--size", "100M"]
+    for flag, user, password in (
+        ("--chap", USER, PASSWORD),
+        ("--mutual-chap", MUTUAL_USER, MUTUAL_PASSWORD),
+        ("--discovery-chap", DISCOVERY_USER, DISCOVERY_PASSWORD),
+    ):
+        file = folder / user
+        file.touch(0o600)
+        file.write_text(f"{password}\n")
+        options += [flag, f"{user}:{file}"]
+    with Export("memory:chap", *options) as running:
+        yield running
+    assert running.stop() == 0
+    log = running.log()
+    assert not any(word in log for word in (PASSWORD, MUTUAL_PASSWORD, DISCOVERY_PASSWORD, "Traceback"))
+
+
+def url(export: Export, user: str = USER, password: str = PASSWORD, **mutual: str) -> str:
+    """libiscsi's name of the disk, with what the initiator knows."""
+    more = "?" + "&".join(f"{key}={value}" for key, value in mutual.items()) if mutual else ""
+    return export.url.replace("iscsi://", f"iscsi://{user}%{password}@") + more
+
+
+def test_ready_says_nothing_of_passwords(export: Export) -> None:
+    command_line = Path(f"/proc/{export.pid}/cmdline").read_bytes().decode()
+    for password in (PASSWORD, MUTUAL_PASSWORD, DISCOVERY_PASSWORD):
+        assert password not in str(export.ready) and password not in command_line
+
+
+def test_libiscsi_logs_in_with_the_right_password(export: Export) -> None:
+    code, out = run("iscsi-inq", url(export))
+    assert code == 0 and "DIRECT_ACCESS" in out
+
+
+@pytest.mark.parametrize(("user", "password"), [
+    (USER, "correct-horse-baX"), ("bob", PASSWORD), (MUTUAL_USER, MUTUAL_PASSWORD),
+    (DISCOVERY_USER, DISCOVERY_PASSWORD),
+])  # fmt: skip
+def test_libiscsi_is_refused_with_anything_else(export: Export, user: str, password: str) -> None:
+    code, out = run("iscsi-inq", url(export, user, password))
+    assert code and REFUSED in out
+
+
+def test_libiscsi_is_refused_without_a_password(export: Export) -> None:
+    code, out = run("iscsi-inq", export.url)
+    assert code and REFUSED in out
+
+
+def test_the_target_proves_itself_to_libiscsi(export: Export) -> None:
+    assert run("iscsi-inq", url(export, target_user=MUTUAL_USER, target_password=MUTUAL_PASSWORD))[0] == 0
+    code, out = run("iscsi-inq", url(export, target_user=MUTUAL_USER, target_password="not-the-targets"))
+    assert code and "Invalid CHAP_R response from the target" in out
+    code, out = run("iscsi-inq", url(export, target_user="somebody", target_password=MUTUAL_PASSWORD))
+    assert code and "target" in out
+
+
+def test_discovery_has_a_password_of_its_own(export: Export) -> None:
+    code, out = run("iscsi-ls", f"iscsi://{DISCOVERY_USER}%{DISCOVERY_PASSWORD}@{export.portal}")
+    assert code == 0 and export.iqn in out
+    for who in ("", f"{USER}%{PASSWORD}@"):
+        code, out = run("iscsi-ls", f"iscsi://{who}{export.portal}")
+        assert code and REFUSED in out and export.iqn not in out
+
+
+def test_qemu_logs_in_with_a_password_from_a_secret_object(export: Export, tmp_path: Path) -> None:
+    options = f"driver=iscsi,transport=tcp,portal={export.portal},target={export.iqn},lun=0,user={USER}"
+    for password, code in ((PASSWORD, 0), ("correct-horse-baX", 1)):
+        file = tmp_path / "secret"
+        file.write_text(password)
+        words = ("--object", f"secret,id=s,file={file}", "--image-opts", f"{options},password-secret=s")
+        status, out = run("qemu-img", "info", *words)
+        assert status == code and ("100 MiB" in out) == (code == 0), out
+
+
+@pytest.mark.parametrize("digest", ["none", "crc32c"])
+def test_the_iscsi_family_passes_with_chap_and_digests(export: Export, digest: str) -> None:
+    _, out = run("iscsi-test-cu", "-d", "-V", "-t", "iSCSI", url(export, header_digest=digest))
+    results = cu.parse(out)
+    assert results and {result.outcome for result in results} == {cu.PASSED}, results
