@@ -200,9 +200,10 @@ class Device:
         if backend.size_bytes < info.size_bytes:
             raise ConfigRefused(f"{backing} has only {backend.size_bytes} bytes and LIO was told {info.size_bytes}; "
                                 "grow the file, or delete the disk and create it with its real size")  # fmt: skip
-        unit = make_unit(
-            self.name, backend, info.serial, UnitOptions(block_size_bytes=block_bytes, write_protected=read_only)
-        )
+        unit = make_unit(self.name, backend, info.serial, UnitOptions(
+            block_size_bytes=block_bytes, write_protected=read_only,
+            reservations=False, ports=False,  # the kernel knows initiators and ports, we don't
+        ))  # fmt: skip
         unit.blocks = info.size_bytes // block_bytes
         if not info.write_cache:
             unit.set_write_cache(False)

@@ -8,6 +8,7 @@
     ├── ProtocolError                   what an iSCSI peer did wrong and what RFC 7143 answers (iscsi/)
     │   ├── LoginError                  status class and detail of the Login Response
     │   └── RejectPdu                   reason of the Reject PDU
+    ├── DamagedRecord                   the record beside a disk can't be trusted (scsi/persistence.py)
     └── RingError                       the TCMU ring holds what the kernel never writes (tcmu/)
 
 Backends raise plain OSError: they know bytes, offsets and errno.

@@ -47,11 +47,39 @@ REQUEST_SENSE = cdb("REQUEST SENSE", 0x03, (Bit("desc", 1, 0), Int("allocation_l
 INQUIRY = cdb("INQUIRY", 0x12, (Bit("evpd", 1, 0), Int("page_code", 2, 1), Int("allocation_length", 3, 2)))
 MODE_SELECT_6 = cdb("MODE SELECT(6)", 0x15, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 4, 1)))
 MODE_SENSE_6 = cdb("MODE SENSE(6)", 0x1A, (Bit("dbd", 1, 3), *_MODE_SENSE, Int("allocation_length", 4, 1)))
+_THIRD_PARTY = (Bit("third_party", 1, 4), Bit("extent", 1, 0))  # obsolete, and refused rather than not looked at
+RESERVE_6 = cdb("RESERVE(6)", 0x16, _THIRD_PARTY)
+RELEASE_6 = cdb("RELEASE(6)", 0x17, _THIRD_PARTY)
+RESERVE_10 = cdb("RESERVE(10)", 0x56, _THIRD_PARTY)
+RELEASE_10 = cdb("RELEASE(10)", 0x57, _THIRD_PARTY)
 MODE_SELECT_10 = cdb("MODE SELECT(10)", 0x55, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 7, 2)))
 MODE_SENSE_10 = cdb("MODE SENSE(10)", 0x5A, (
     Bit("llbaa", 1, 4), Bit("dbd", 1, 3), *_MODE_SENSE,
     Int("allocation_length", 7, 2),
 ))  # fmt: skip
+
+
+def _reserve_in(name: str, service_action: int) -> Layout:
+    return cdb(f"PERSISTENT RESERVE IN, {name}", 0x5E, (Int("allocation_length", 7, 2),), service_action)
+
+
+def _reserve_out(name: str, service_action: int) -> Layout:
+    fields = (Bits("scope", 2, high=7, low=4), Bits("type", 2, high=3, low=0), Int("parameter_list_length", 5, 4))
+    return cdb(f"PERSISTENT RESERVE OUT, {name}", 0x5F, fields, service_action)
+
+
+READ_KEYS = _reserve_in("READ KEYS", 0x00)
+READ_RESERVATION = _reserve_in("READ RESERVATION", 0x01)
+REPORT_CAPABILITIES = _reserve_in("REPORT CAPABILITIES", 0x02)
+READ_FULL_STATUS = _reserve_in("READ FULL STATUS", 0x03)
+REGISTER = _reserve_out("REGISTER", 0x00)
+RESERVE = _reserve_out("RESERVE", 0x01)
+RELEASE = _reserve_out("RELEASE", 0x02)
+CLEAR = _reserve_out("CLEAR", 0x03)
+PREEMPT = _reserve_out("PREEMPT", 0x04)
+PREEMPT_AND_ABORT = _reserve_out("PREEMPT AND ABORT", 0x05)
+REGISTER_AND_IGNORE_EXISTING_KEY = _reserve_out("REGISTER AND IGNORE EXISTING KEY", 0x06)
+REGISTER_AND_MOVE = _reserve_out("REGISTER AND MOVE", 0x07)
 REPORT_LUNS = cdb("REPORT LUNS", 0xA0, (Int("select_report", 2, 1), Int("allocation_length", 6, 4)))
 REPORT_SUPPORTED_OPERATION_CODES = cdb("REPORT SUPPORTED OPERATION CODES", 0xA3, (
     Bit("rctd", 2, 7), Bits("reporting_options", 2, high=2, low=0),
@@ -59,6 +87,11 @@ REPORT_SUPPORTED_OPERATION_CODES = cdb("REPORT SUPPORTED OPERATION CODES", 0xA3,
     Int("requested_service_action", 4, 2),
     Int("allocation_length", 6, 4),
 ), 0x0C)  # fmt: skip
+REPORT_TARGET_PORT_GROUPS = cdb("REPORT TARGET PORT GROUPS", 0xA3, (
+    Bits("parameter_data_format", 1, high=7, low=5),
+    Int("allocation_length", 6, 4),
+), 0x0A)  # fmt: skip
+SET_TARGET_PORT_GROUPS = cdb("SET TARGET PORT GROUPS", 0xA4, (Int("parameter_list_length", 6, 4),), 0x0A)
 
 # SBC-3 clause 5
 READ_6 = cdb("READ(6)", 0x08, _LBA_6)

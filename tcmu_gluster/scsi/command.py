@@ -91,7 +91,8 @@ class Nexus:
     """An I_T nexus: unit attentions, reservations and registrations belong to one. The ring tells none: it uses ANY.
 
     transport_id is the SPC-4 7.6.4 TransportID of the initiator port (iSCSI: format 01b, name and ISID);
-    relative_target_port and target_port_group say through which of our ports it comes.
+    relative_target_port says through which of our ports it comes, portal_group_tag what iSCSI calls that port, and
+    target_port_group the group that the port is in (ALUA).
     """
 
     initiator_name: str
@@ -99,6 +100,7 @@ class Nexus:
     target_name: str = ""
     relative_target_port: int = 1
     target_port_group: int = 1
+    portal_group_tag: int = 1
     transport_id: bytes = field(default=b"", repr=False)
     _hash: int = field(default=0, init=False, repr=False, compare=False)
 

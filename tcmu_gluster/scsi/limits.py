@@ -30,6 +30,10 @@ class UnitOptions:
     maximum_unmap_blocks: int = 1 << 20
     maximum_write_same_bytes: int = 64 << 20
     preferred_io_bytes: int = 4096
+    reservations: bool = True
+    """False where the front keeps them (LIO)."""
+    ports: bool = True
+    """Whether the unit knows its target ports and reports their groups (ALUA); False where the front does (LIO)."""
 
     def __post_init__(self) -> None:
         if self.block_size_bytes not in BLOCK_SIZES_BYTES:

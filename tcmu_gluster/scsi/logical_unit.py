@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
 from tcmu_gluster.backends.base import PENDING, Backend, Map, Read
 from tcmu_gluster.errors import ScsiError
+from tcmu_gluster.scsi.alua import Ports
 from tcmu_gluster.scsi.command import (
     ABORTED,
     Command,
@@ -21,6 +22,8 @@ from tcmu_gluster.scsi.command import (
 from tcmu_gluster.scsi.identity import Identity, identity_from
 from tcmu_gluster.scsi.limits import Limits, UnitOptions
 from tcmu_gluster.scsi.mode_pages import ModePages
+from tcmu_gluster.scsi.persistence import Keeper
+from tcmu_gluster.scsi.reservations import Reservations
 from tcmu_gluster.scsi.sense import (
     READING,
     WRITING,
@@ -48,13 +51,6 @@ NOT_SUPPORTED = ManagementResponse.FUNCTION_NOT_SUPPORTED
 COMPLETE = ManagementResponse.FUNCTION_COMPLETE
 
 
-class Reservations(Protocol):
-    """What the reservation gate asks. None on a unit means that nothing is reserved."""
-
-    def allows(self, command: Command) -> bool:
-        """Whether the command's nexus may do it."""
-
-
 class LogicalUnit:
     """One disk: a backend, and what SCSI knows about it. Lives in one thread; execute() never raises.
 
@@ -77,8 +73,11 @@ class LogicalUnit:
         self.attentions = UnitAttentions()
         self.modes = ModePages()
         self.tasks = TaskSet(self._start_waiting)
-        self.reservations: Optional[Reservations] = None
+        self.keeper = Keeper(backend)
+        self.reserved = Reservations(self)
+        self.ports = Ports(self)
         self.not_ready: Optional[Asc] = None
+        self._not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
         self._inventories: dict[Nexus, Callable[[], Sequence[int]]] = {}
         wanted = self.options.thin
@@ -86,6 +85,8 @@ class LogicalUnit:
         features = (Feature.THIN if self.thin else Feature.NONE) | (
             Feature.REMOVABLE if self.options.removable else Feature.NONE
         )
+        features |= Feature.RESERVATIONS if self.options.reservations else Feature.NONE
+        features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
         self.commands = CommandTable(rows, features)
         self.limits = Limits.of(self.options, backend.capabilities, self.thin)
         # read by every READ and WRITE
@@ -160,14 +161,16 @@ class LogicalUnit:
         return found
 
     def _gates(self, command: Command, entry: Entry) -> None:
-        """In order of precedence: attention, reservation, readiness, write protection, fields."""
+        """In order of precedence: attention, access state, reservation, readiness, write protection, fields."""
         gates = entry.gates
         if self.attentions.pending and not gates & Gate.ATTENTION:
             asc = self.attentions.take(command.nexus)
             if asc is not None:
                 self.look_again()
                 raise UnitAttention(asc)
-        if self.reservations is not None and not self.reservations.allows(command):
+        if self.ports.restricting:
+            self.ports.check(command)
+        if self.reserved.held and not self.reserved.allows(command):
             raise ReservationConflict()
         if self.not_ready is not None and gates & Gate.MEDIUM:
             raise NotReady(self.not_ready)
@@ -205,12 +208,14 @@ class LogicalUnit:
     def look_again(self) -> None:
         """Work out what commands read from the state. Whoever changes the state calls it."""
         modes = self.modes
+        self.not_ready = Asc.MANUAL_INTERVENTION_REQUIRED if self.keeper.damage else self._not_ready
         self.durable_writes = not modes.value(0x08, "wce")
         self.descriptor_sense = bool(modes.value(0x0A, "d_sense"))
         self.write_protected = self.options.write_protected or self.backend.read_only or bool(modes.value(0x0A, "swp"))
         self.quiet = not (
             self.attentions.pending
-            or self.reservations is not None
+            or self.reserved.held
+            or self.ports.restricting
             or self.not_ready is not None
             or self.write_protected
             or self._protected
@@ -222,7 +227,18 @@ class LogicalUnit:
 
     def set_ready(self, not_ready: Optional[Asc] = None) -> None:
         """None: the unit is ready. Else the additional sense code of the NOT READY that commands end with."""
-        self.not_ready = not_ready
+        self._not_ready = not_ready
+        self.look_again()
+
+    @property
+    def trouble(self) -> str:
+        """Why the unit is NOT READY until an administrator decides (the record beside it is damaged), or empty."""
+        return self.keeper.damage
+
+    def forget_record(self) -> None:
+        """An administrator gave up a damaged record: no reservation, no saved page, and ready again."""
+        self.keeper.forget()
+        self.reserved = Reservations(self)
         self.look_again()
 
     def capacity_changed(self) -> None:
@@ -252,6 +268,7 @@ class LogicalUnit:
         self.attentions.attach(nexus, attention)
         if inventory is not None:
             self._inventories[nexus] = inventory
+        self.reserved.attach(nexus)
         self._protected.discard(nexus)
         if write_protected:
             self._protected.add(nexus)
@@ -260,6 +277,7 @@ class LogicalUnit:
     def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:
         """A nexus is gone: its tasks end ABORTED, then done() is called; what the unit kept for it goes."""
         self.attentions.detach(nexus)
+        self.reserved.detach(nexus)
         self._inventories.pop(nexus, None)
         self._protected.discard(nexus)
         self.look_again()
@@ -305,6 +323,7 @@ class LogicalUnit:
         """A reset: every task ends, mode parameters go back to their defaults, every nexus hears asc."""
         tas = bool(self.modes.value(0x0A, "tas"))
         self.modes.reset()
+        self.reserved.reset()
         self.attentions.establish_all(asc)
         self.look_again()
         self._abort_all(by, done, None, tas)

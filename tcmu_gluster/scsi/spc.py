@@ -132,6 +132,8 @@ def inquiry(unit: LogicalUnit, command: Command) -> Response:
     identity = unit.identity
     return reply(command, STANDARD_INQUIRY.pack(
         rmb=unit.options.removable,
+        tpgs=unit.ports.tpgs if command.nexus.target_name else 0,
+        multip=len(unit.ports.ports) > 1,
         t10_vendor_identification=identity.vendor.encode("ascii", "replace")[:8],
         product_identification=identity.product.encode("ascii", "replace")[:16],
         product_revision_level=identity.revision.encode("ascii", "replace")[:4],

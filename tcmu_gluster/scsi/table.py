@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import Any, Optional, Union
 
-from tcmu_gluster.scsi import cdb, provisioning, sbc, spc
+from tcmu_gluster.scsi import alua, cdb, provisioning, sbc, spc
+from tcmu_gluster.scsi import persistent_reserve as reserve
 from tcmu_gluster.scsi.overlap import ATOMIC, EXCLUSIVE, FREE, READS, WRITES, Overlap
 from tcmu_gluster.wire.layout import Layout
 
@@ -37,7 +38,9 @@ class Gate(IntFlag):
     SHARED = 8
     """Allowed while another nexus holds a Write Exclusive reservation."""
     OPEN = 16
-    """Allowed whatever reservation another nexus holds."""
+    """Allowed whatever persistent reservation another nexus holds."""
+    SPC_2 = 32
+    """Allowed while another nexus holds the unit by RESERVE."""
 
 
 class Feature(IntFlag):
@@ -46,6 +49,12 @@ class Feature(IntFlag):
     NONE = 0
     THIN = 1
     REMOVABLE = 2
+    RESERVATIONS = 1 << 4
+    """The unit keeps them, not who is in front of it (LIO does)."""
+    PORTS = 1 << 5
+    """The unit knows its target ports and their groups."""
+    SETS_GROUPS = 1 << 6
+    """Initiators may set the groups' states."""
 
 
 Handler = Callable[[Any, Any], Any]
@@ -109,7 +118,10 @@ class Entry:
 
 
 NONE, IN, OUT = Data
-ATTENTION, MEDIUM, SHARED, OPEN = Gate.ATTENTION, Gate.MEDIUM, Gate.SHARED, Gate.OPEN
+ATTENTION, MEDIUM, SHARED, OPEN, SPC_2 = Gate.ATTENTION, Gate.MEDIUM, Gate.SHARED, Gate.OPEN, Gate.SPC_2
+ALWAYS = ATTENTION | OPEN | SPC_2
+JUDGED = OPEN | SPC_2  # the reservation commands themselves: their handlers decide
+RESERVATIONS, PORTS, SETS_GROUPS = Feature.RESERVATIONS, Feature.PORTS, Feature.SETS_GROUPS
 THIN = Feature.THIN
 READ_GATES = MEDIUM | SHARED
 WRITE_GATES = MEDIUM | Gate.MODIFIES
@@ -117,14 +129,16 @@ WRITE_GATES = MEDIUM | Gate.MODIFIES
 COMMANDS: tuple[Entry, ...] = (
     # operation code, service action, layout, handler, data, gates, overlap, feature
     Entry(0x00, None, cdb.TEST_UNIT_READY,      spc.test_unit_ready,         NONE, MEDIUM | OPEN,    FREE),
-    Entry(0x03, None, cdb.REQUEST_SENSE,        spc.request_sense,           IN,   ATTENTION | OPEN, FREE),
+    Entry(0x03, None, cdb.REQUEST_SENSE,        spc.request_sense,           IN,   ALWAYS,           FREE),
     Entry(0x08, None, cdb.READ_6,               sbc.read_6,                  IN,   READ_GATES,       READS),
     Entry(0x0A, None, cdb.WRITE_6,              sbc.write_6,                 OUT,  WRITE_GATES,      WRITES),
-    Entry(0x12, None, cdb.INQUIRY,              spc.inquiry,                 IN,   ATTENTION | OPEN, FREE),
+    Entry(0x12, None, cdb.INQUIRY,              spc.inquiry,                 IN,   ALWAYS,           FREE),
     Entry(0x15, None, cdb.MODE_SELECT_6,        spc.mode_select_6,           OUT,  Gate.NONE,        EXCLUSIVE),
+    Entry(0x16, None, cdb.RESERVE_6,  reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
+    Entry(0x17, None, cdb.RELEASE_6,  reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x1A, None, cdb.MODE_SENSE_6,         spc.mode_sense_6,            IN,   SHARED,           FREE),
-    Entry(0x1B, None, cdb.START_STOP_UNIT,      sbc.start_stop_unit,         NONE, SHARED,           READS),
-    Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   MEDIUM | OPEN,    FREE),
+    Entry(0x1B, None, cdb.START_STOP_UNIT,      sbc.start_stop_unit,         NONE, Gate.NONE,        READS),
+    Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   MEDIUM | JUDGED,  FREE),
     Entry(0x28, None, cdb.READ_10,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x2A, None, cdb.WRITE_10,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
     Entry(0x2E, None, cdb.WRITE_AND_VERIFY_10,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
@@ -134,7 +148,22 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x41, None, cdb.WRITE_SAME_10,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
     Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN),
     Entry(0x55, None, cdb.MODE_SELECT_10,       spc.mode_select_10,          OUT,  Gate.NONE,        EXCLUSIVE),
+    Entry(0x56, None, cdb.RESERVE_10, reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
+    Entry(0x57, None, cdb.RELEASE_10, reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x5A, None, cdb.MODE_SENSE_10,        spc.mode_sense_10,           IN,   SHARED,           FREE),
+    Entry(0x5E, 0x00, cdb.READ_KEYS,           reserve.read_keys,           IN,  JUDGED, FREE, RESERVATIONS),
+    Entry(0x5E, 0x01, cdb.READ_RESERVATION,    reserve.read_reservation,    IN,  JUDGED, FREE, RESERVATIONS),
+    Entry(0x5E, 0x02, cdb.REPORT_CAPABILITIES, reserve.report_capabilities, IN,  JUDGED, FREE, RESERVATIONS),
+    Entry(0x5E, 0x03, cdb.READ_FULL_STATUS,    reserve.read_full_status,    IN,  JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x00, cdb.REGISTER,            reserve.register,            OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x01, cdb.RESERVE,             reserve.reserve,             OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x02, cdb.RELEASE,             reserve.release,             OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x03, cdb.CLEAR,               reserve.clear,               OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x04, cdb.PREEMPT,             reserve.preempt,             OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x05, cdb.PREEMPT_AND_ABORT,   reserve.preempt_and_abort,   OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x06, cdb.REGISTER_AND_IGNORE_EXISTING_KEY,
+          reserve.register_and_ignore_existing_key, OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x5F, 0x07, cdb.REGISTER_AND_MOVE,   reserve.register_and_move,   OUT, JUDGED, FREE, RESERVATIONS),
     Entry(0x88, None, cdb.READ_16,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x89, None, cdb.COMPARE_AND_WRITE,    sbc.compare_and_write,       OUT,  WRITE_GATES,      ATOMIC),
     Entry(0x8A, None, cdb.WRITE_16,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
@@ -143,11 +172,13 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x90, None, cdb.PRE_FETCH_16,         sbc.pre_fetch,               NONE, READ_GATES,       FREE),
     Entry(0x91, None, cdb.SYNCHRONIZE_CACHE_16, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
     Entry(0x93, None, cdb.WRITE_SAME_16,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
-    Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | OPEN,    FREE),
+    Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | JUDGED,  FREE),
     Entry(0x9E, 0x12, cdb.GET_LBA_STATUS,       provisioning.get_lba_status, IN,   READ_GATES,       READS),
-    Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ATTENTION | OPEN, FREE),
+    Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ALWAYS,           FREE),
+    Entry(0xA3, 0x0A, cdb.REPORT_TARGET_PORT_GROUPS, alua.report_target_port_groups, IN, OPEN, FREE, PORTS),
     Entry(0xA3, 0x0C, cdb.REPORT_SUPPORTED_OPERATION_CODES,
-          spc.report_supported_operation_codes, IN, OPEN, FREE),
+          spc.report_supported_operation_codes, IN, SHARED, FREE),
+    Entry(0xA4, 0x0A, cdb.SET_TARGET_PORT_GROUPS, alua.set_target_port_groups, OUT, Gate.NONE, FREE, SETS_GROUPS),
     Entry(0xA8, None, cdb.READ_12,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0xAA, None, cdb.WRITE_12,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
     Entry(0xAE, None, cdb.WRITE_AND_VERIFY_12,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),

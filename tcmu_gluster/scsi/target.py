@@ -7,6 +7,7 @@ from typing import Optional
 
 from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.alua import Port
 from tcmu_gluster.scsi.command import (
     Command,
     Function,
@@ -43,9 +44,12 @@ class Target:
     def __init__(self, name: str = "", luns: Optional[Mapping[int, LogicalUnit]] = None) -> None:
         self.name = name
         self.luns: dict[int, LogicalUnit] = dict(luns or {})
+        self.ports: tuple[Port, ...] = (Port(name),)
         self._views: dict[Nexus, dict[int, LogicalUnit]] = {}
         self._own_views = 0
         """How many nexuses see something else than luns: with none, a command needs no look at its nexus."""
+        for unit in self.luns.values():
+            unit.ports.put(name, self.ports)
 
     def execute(self, command: Command) -> Optional[Response]:
         """Run a command at its LUN: a Response at once, or None and command.done(command, response) later."""
@@ -58,6 +62,15 @@ class Target:
     def _view(self, nexus: Nexus) -> dict[int, LogicalUnit]:
         return self._views.get(nexus, self.luns)
 
+    def set_ports(self, ports: Sequence[Port]) -> None:
+        """The target's ports, of which every session comes through one. Call it before sessions begin.
+
+        Their relative identifiers have to stay what they are: registrations that outlive a restart name them.
+        """
+        self.ports = tuple(ports)
+        for unit in {*self.luns.values(), *(unit for view in self._views.values() for unit in view.values())}:
+            unit.ports.put(self.name, self.ports)
+
     # -- the map -------------------------------------------------------------------------------------------------
 
     def map(self, lun: int, unit: LogicalUnit) -> None:
@@ -65,6 +78,7 @@ class Target:
         if lun in self.luns:
             raise ValueError(f"LUN {lun} of {self.name} is taken")
         self.luns[lun] = unit
+        unit.ports.put(self.name, self.ports)
         for nexus, view in self._views.items():
             if view is self.luns:
                 self._attach(nexus, unit, write_protected=False)
@@ -73,6 +87,8 @@ class Target:
     def unmap(self, lun: int, done: Optional[Callable[[], None]] = None) -> LogicalUnit:
         """Take a LUN away; done() when none of its tasks runs any more.  Raises KeyError."""
         unit = self.luns.pop(lun)
+        if not any(unit in luns.values() for luns in (self.luns, *self._views.values())):
+            unit.ports.put(self.name, ())
         gone = [nexus for nexus, view in self._views.items() if view is self.luns and unit not in view.values()]
         _each(gone, lambda nexus, ended: unit.detach(nexus, ended), done)
         self._luns_changed()
@@ -114,6 +130,7 @@ class Target:
         def inventory() -> Sequence[int]:
             return tuple(self._views.get(nexus, ()))
 
+        unit.ports.put(self.name, self.ports)
         unit.attach(nexus, inventory=inventory, write_protected=write_protected, attention=attention)
 
     def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:

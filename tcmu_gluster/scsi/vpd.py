@@ -55,7 +55,7 @@ LOGICAL_BLOCK_PROVISIONING = Layout("Logical Block Provisioning", 4, (
 
 BINARY, ASCII, UTF_8 = 1, 2, 3  # CODE SET
 LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE = 0, 1, 2  # ASSOCIATION
-T10_VENDOR_ID, NAA, RELATIVE_TARGET_PORT, SCSI_NAME_STRING = 1, 3, 4, 8  # DESIGNATOR TYPE
+T10_VENDOR_ID, NAA, RELATIVE_TARGET_PORT, TARGET_PORT_GROUP, SCSI_NAME_STRING = 1, 3, 4, 5, 8  # DESIGNATOR TYPE
 ISCSI = 5  # PROTOCOL IDENTIFIER
 NON_ROTATING = 1
 RESOURCE_PROVISIONED, THIN_PROVISIONED = 1, 2
@@ -89,7 +89,10 @@ def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
     if nexus.target_name:
         port = nexus.relative_target_port
         page += designator(BINARY, RELATIVE_TARGET_PORT, port.to_bytes(4, "big"), TARGET_PORT, ISCSI)
-        port_name = f"{nexus.target_name},t,0x{nexus.target_port_group:04x}"
+        if unit.options.ports:
+            group = nexus.target_port_group.to_bytes(4, "big")
+            page += designator(BINARY, TARGET_PORT_GROUP, group, TARGET_PORT, ISCSI)
+        port_name = f"{nexus.target_name},t,0x{nexus.portal_group_tag:04x}"
         page += designator(UTF_8, SCSI_NAME_STRING, name_string(port_name), TARGET_PORT, ISCSI)
         page += designator(UTF_8, SCSI_NAME_STRING, name_string(nexus.target_name), TARGET_DEVICE, ISCSI)
     return page

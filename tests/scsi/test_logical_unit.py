@@ -31,13 +31,6 @@ class Told(list[Any]):
         self.append(error)
 
 
-class NobodyMay:
-    """Reservations that allow nothing."""
-
-    def allows(self, command: Command) -> bool:
-        return False
-
-
 WRITE = bytes(cdb.WRITE_10.pack(transfer_length=1))
 
 
@@ -47,14 +40,13 @@ WRITE = bytes(cdb.WRITE_10.pack(transfer_length=1))
 def test_gates_in_their_order() -> None:
     unit = LogicalUnit(memory(), UnitOptions(write_protected=True))
     host = Host(unit, attach=True)
-    unit.reservations = NobodyMay()
+    unit.reserved.reserve(Nexus("iqn.2026-11.test:another"))
     unit.set_ready(Asc.BECOMING_READY)
     wrong = bytes(cdb.WRITE_10.pack(transfer_length=1, naca=1, wrprotect=1))
     assert host.run(b"\xc1" + wrong[1:]).asc == Asc.INVALID_COMMAND_OPERATION_CODE
     assert host.run(wrong).asc == Asc.POWER_ON_OCCURRED
     assert host.run(wrong).status == Status.RESERVATION_CONFLICT
-    unit.reservations = None
-    unit.look_again()
+    unit.reserved.reset()
     answer = host.run(wrong)
     assert (answer.key, answer.asc) == (SenseKey.NOT_READY, Asc.BECOMING_READY)
     unit.set_ready()

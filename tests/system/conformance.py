@@ -19,8 +19,6 @@ LIMIT_SECONDS = 240
 # (tests as a pattern of SUITE.TEST, why they may skip).
 SKIPS: tuple[tuple[str, str], ...] = (
     (r"(ExtendedCopy|ReceiveCopyResults)\..*", "EXTENDED COPY is not advertised (INQUIRY's 3PC is 0)"),
-    (r"(Prin|Prout)\w*\..*", "persistent reservations are not advertised"),
-    (r"Reserve6\..*", "RESERVE(6) and RELEASE(6) are not advertised"),
     (r"Sanitize\..*", "SANITIZE is not advertised"),
     (r"WriteAtomic16\..*", "WRITE ATOMIC is not advertised (block limits say 0)"),
     (r"OrWrite\..*", "ORWRITE is not advertised"),
