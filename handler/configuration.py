@@ -3,7 +3,8 @@
     storage_objects     {"name", "plugin": "user", "config": "gluster/...", "size", "wwn", ...}
     fabric_modules      {"name": "iscsi", "discovery_enable_auth", "discovery_userid", ...}
     targets             {"fabric": "iscsi", "wwn", "tpgs": [{"tag": 1, "luns", "node_acls", "portals", "attributes"}]}
-    tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]}}      ours: LIO has no rules for addresses
+    tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]},      ours: LIO has no rules for addresses, and
+                         "private_luns": {IQN: [LUN, ...]}}                 shows every LUN to those without an ACL
 
 Keys that nobody here knows stay as they are.
 """
@@ -125,6 +126,7 @@ class Configuration:
         """Forget a target with all that is below it. Raises OperationError."""
         self.root["targets"].remove(self.target(iqn))
         self.root[OURS]["networks"].pop(iqn, None)
+        self.root[OURS].get("private_luns", {}).pop(iqn, None)
 
     def group(self, iqn: str) -> Object:
         """The target's (first) portal group: the engine has one a target. Raises OperationError."""
@@ -176,8 +178,21 @@ class Configuration:
                 if _disk_of(lun) == name:
                     yield lun
 
-    def map_lun(self, iqn: str, disk: str, lun: Optional[int], initiator: Optional[str]) -> tuple[int, bool]:
-        """Show a disk. (LUN, False) if it was shown so already. Raises OperationError."""
+    def private_luns(self, iqn: str) -> set[int]:
+        """LUNs that only initiators see for whom they were mapped."""
+        return {int(lun) for lun in self.root[OURS].get("private_luns", {}).get(iqn, ())}
+
+    def _set_private(self, iqn: str, luns: set[int]) -> None:
+        self.root[OURS].setdefault("private_luns", {})[iqn] = sorted(luns)
+
+    def map_lun(
+        self, iqn: str, disk: str, lun: Optional[int], initiator: Optional[str], *, read_only: bool = False
+    ) -> tuple[int, bool]:
+        """Show a disk, to one initiator or to all who may log in. (LUN, False) if it was shown so already.
+
+        read_only (one initiator only) protects it from writes; without it, one that is mapped stays as it is.
+        Raises OperationError.
+        """
         self.disk(disk)
         group, luns = self.group(iqn), self.luns(iqn)
         present = next((number for number, name in luns.items() if name == disk), None)
@@ -187,16 +202,20 @@ class Configuration:
             raise OperationError(f"LUN {lun} is too large; a target of the engine has LUNs 0 to {LARGEST_LUN}")
         if luns.get(lun, disk) != disk:
             raise OperationError(f"LUN {lun} of {iqn} is disk {luns[lun]}; choose another LUN, or unmap that one first")
-        changed = lun not in luns
-        if changed:
+        acls = [self._acl(iqn, initiator)] if initiator else group["node_acls"]
+        private = self.private_luns(iqn)
+        fresh = lun not in luns
+        if fresh:
             group["luns"].append({"index": lun, "storage_object": f"/backstores/{PLUGIN}/{disk}", "alias": disk,
                                   "alua_tg_pt_gp_name": "default_tg_pt_gp"})  # fmt: skip
-        acls = [self._acl(iqn, initiator)] if initiator else group["node_acls"] if changed else []
-        for acl in acls:
-            mapped = acl.setdefault("mapped_luns", [])
-            if not any(entry.get("tpg_lun") == lun for entry in mapped):
-                mapped.append({"index": lun, "tpg_lun": lun, "write_protect": False, "alias": disk})
-                changed = True
+        changed = fresh
+        if initiator and fresh:
+            self._set_private(iqn, private | {lun})
+        elif not initiator and lun in private:
+            self._set_private(iqn, private - {lun})
+            changed = True
+        for acl in acls if initiator or changed else ():
+            changed |= _map(acl, lun, disk, read_only)
         return lun, changed
 
     def unmap_lun(self, iqn: str, lun: int, initiator: Optional[str]) -> Optional[str]:
@@ -209,6 +228,8 @@ class Configuration:
             acl["mapped_luns"] = [m for m in acl.get("mapped_luns", ()) if m.get("tpg_lun") != lun]
         if not initiator:
             group["luns"].remove(entry)
+            if lun in self.private_luns(iqn):
+                self._set_private(iqn, self.private_luns(iqn) - {lun})
         return _disk_of(entry)
 
     def visible_luns(self, iqn: str, initiator: str) -> dict[int, tuple[str, bool]]:
@@ -219,7 +240,8 @@ class Configuration:
             protect = bool(group["attributes"].get("demo_mode_write_protect", 1)) and not self.root[OURS][
                 "networks"
             ].get(iqn)
-            return {lun: (name, protect) for lun, name in luns.items()}
+            private = self.private_luns(iqn)
+            return {lun: (name, protect) for lun, name in luns.items() if lun not in private}
         return {
             int(mapped["index"]): (luns[int(mapped["tpg_lun"])], bool(mapped.get("write_protect")))
             for mapped in acl.get("mapped_luns", ())
@@ -249,11 +271,11 @@ class Configuration:
         elif rule.kind is RuleKind.NETWORK:
             self.root[OURS]["networks"].setdefault(iqn, []).append(str(rule))
         else:
-            mapped = [
-                {"index": lun, "tpg_lun": lun, "write_protect": False, "alias": name}
-                for lun, name in self.luns(iqn).items()
-            ]
-            group["node_acls"].append({"node_wwn": rule.initiator_name, "mapped_luns": mapped, "attributes": {}})
+            acl: Object = {"node_wwn": rule.initiator_name, "mapped_luns": [], "attributes": {}}
+            for lun, name in self.luns(iqn).items():
+                if lun not in self.private_luns(iqn):
+                    _map(acl, lun, name, read_only=False)
+            group["node_acls"].append(acl)
         return True
 
     def deny(self, iqn: str, rule: AccessRule) -> bool:
@@ -304,6 +326,19 @@ class Configuration:
                 self.root["fabric_modules"] = []
             self.root["fabric_modules"].append(fabric)
         return fabric
+
+
+def _map(acl: Object, lun: int, disk: str, read_only: bool) -> bool:
+    """Let an initiator see a LUN; False if it did, as wanted."""
+    mapped = acl.setdefault("mapped_luns", [])
+    entry = next((entry for entry in mapped if entry.get("tpg_lun") == lun), None)
+    if entry is None:
+        mapped.append({"index": lun, "tpg_lun": lun, "write_protect": read_only, "alias": disk})
+        return True
+    if read_only and not entry.get("write_protect"):
+        entry["write_protect"] = True
+        return True
+    return False
 
 
 def switched_on(value: Any) -> bool:

@@ -79,11 +79,30 @@ class ShownTarget(Target):
     def __init__(self, iqn: str, engine: Engine) -> None:
         super().__init__(iqn)
         self._engine = engine
+        self._shown: dict[Nexus, tuple[bool, dict[int, tuple[str, bool]]]] = {}
 
     def attach(self, nexus: Nexus, *args: Any, **options: Any) -> None:
         """The nexus sees what the configuration says for its initiator."""
         view, protected = self._engine.view_of(self.name, nexus.initiator_name)
+        self._shown[nexus] = view is None, self._engine.visible(self.name, nexus.initiator_name)
         super().attach(nexus, view, write_protected=protected)
+
+    def detach(self, nexus: Nexus, *args: Any, **options: Any) -> None:
+        """The nexus is gone."""
+        self._shown.pop(nexus, None)
+        super().detach(nexus, *args, **options)
+
+    def outdated(self, nexus: Nexus) -> bool:
+        """Whether the configuration says something else now than it did when the nexus came.
+
+        Who sees the target's own map hears of LUNs that come and go, and keeps its session.
+        """
+        whole_before, before = self._shown.get(nexus, (True, {}))
+        whole = self._engine.view_of(self.name, nexus.initiator_name)[0] is None
+        after = self._engine.visible(self.name, nexus.initiator_name)
+        if whole and whole_before:
+            return any(protected for _, protected in (*before.values(), *after.values())) and before != after
+        return whole != whole_before or before != after
 
 
 class Engine:
@@ -210,6 +229,7 @@ class Engine:
         shown.listening = [self._listening[portal] for portal in wanted.portals(iqn) if portal in self._listening]
         luns = self._units(wanted.luns(iqn))
         target = shown.target
+        assert isinstance(target, ShownTarget)
         changed = luns != target.luns
         for lun in [lun for lun, unit in target.luns.items() if luns.get(lun) is not unit]:
             target.unmap(lun)
@@ -219,7 +239,9 @@ class Engine:
         for session in self._sessions(iqn):
             if not any(rule.matches(session.initiator_name, peer_of(session)) for rule in shown.rules):
                 self.front.end_session(session, "it may not log in any more")
-            elif changed and self.view_of(iqn, session.initiator_name)[0] is not None:
+            elif target.outdated(session.nexus) or (
+                changed and self.view_of(iqn, session.initiator_name)[0] is not None
+            ):
                 self.front.end_session(session, "its LUNs changed; it may log in again")
 
     def _units(self, luns: dict[int, str]) -> dict[int, LogicalUnit]:
@@ -230,11 +252,16 @@ class Engine:
                 units[lun] = disk.unit
         return units
 
+    def visible(self, iqn: str, initiator: str) -> dict[int, tuple[str, bool]]:
+        """LUN -> (disk name, write protected) of that initiator; empty if the target is gone."""
+        found = self.configuration.find_target(iqn) is not None
+        return self.configuration.visible_luns(iqn, initiator) if found else {}
+
     def view_of(self, iqn: str, initiator: str) -> tuple[Optional[dict[int, LogicalUnit]], list[int]]:
         """(LUN map of that initiator or None for the target's own, write-protected LUNs)."""
         if self.configuration.find_target(iqn) is None:
             return None, []
-        visible = self.configuration.visible_luns(iqn, initiator)
+        visible = self.visible(iqn, initiator)
         protected = [lun for lun, (_, protect) in visible.items() if protect]
         names = {lun: name for lun, (name, _) in visible.items()}
         return (None if names == self.configuration.luns(iqn) else self._units(names)), protected

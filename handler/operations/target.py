@@ -8,6 +8,7 @@ from typing import Any
 
 from tcmu_gluster.config.addresses import parse_portal
 from tcmu_gluster.config.names import default_iqn
+from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError
 
 from .context import Context, Report, now
@@ -53,6 +54,13 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
         {"lun": lun, "disk": name, "state": disk.state if (disk := context.engine.disks.get(name)) else "missing"}
         for lun, name in sorted(context.configuration.luns(iqn).items())
     ]
+    maps = [
+        {"initiator": rule.initiator_name, "lun": lun, "disk": name, "read_only": protected}
+        for rule in context.configuration.rules(iqn) if rule.initiator_name
+        for lun, (name, protected) in sorted(context.configuration.visible_luns(iqn, rule.initiator_name).items())
+    ]  # fmt: skip
+    if maps:
+        facts["maps"] = maps
     troubles = [why for portal, why in context.engine.troubles.items() if portal in context.configuration.portals(iqn)]
     if troubles:
         facts["troubles"] = troubles
@@ -77,12 +85,15 @@ async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dic
     if device is not None:
         raise OperationError(f"disk {name} is served by LIO; map it with targetcli, or move it: "
                              f"tcmu-gluster disk move {name} --to engine")  # fmt: skip
+    if args["read_only"] and not args["initiator"]:
+        raise UsageError("--read-only goes with --for; what nobody may write is made with disk create --read-only")
     wanted = context.configuration.copy()
-    lun, changed = wanted.map_lun(iqn, name, args["lun"], args["initiator"])
+    lun, changed = wanted.map_lun(iqn, name, args["lun"], args["initiator"], read_only=args["read_only"])
     whom = f" for {args['initiator']}" if args["initiator"] else ""
+    protected = args["initiator"] and wanted.visible_luns(iqn, args["initiator"])[lun][1]
     if changed:
         await context.change(wanted)
-    return now(f"disk {name} is LUN {lun} of {iqn}{whom}", changed, lun=lun)
+    return now(f"disk {name} is LUN {lun} of {iqn}{whom}{', read-only' if protected else ''}", changed, lun=lun)
 
 
 async def unmap_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -58,11 +58,12 @@ class Argument:
     required: bool = False
     positional: bool = False
     choices: tuple[str, ...] = ()
+    typed: str = ""
 
     @property
     def flag(self) -> str:
-        """--keep-file of keep_file."""
-        return "--" + self.name.replace("_", "-")
+        """What is typed for it: --keep-file of keep_file, unless the row says otherwise."""
+        return "--" + (self.typed or self.name).replace("_", "-")
 
     def check(self, value: Any) -> Any:
         """The value as the daemon uses it (names and rules in normal form, sizes in bytes). Raises ConfigError."""
@@ -153,7 +154,7 @@ def _flag(name: str, kind: Kind, help_: str, *choices: str, required: bool = Fal
 
 _DISK = _word("name", Kind.DISK, "the disk's name")
 _TARGET = _word("target", Kind.TARGET, "the target's IQN")
-_FOR = _flag("initiator", Kind.INITIATOR, "only for this initiator")
+_FOR = Argument("initiator", Kind.INITIATOR, "only for this initiator", typed="for")
 _DISCOVERY = _flag("discovery", Kind.FLAG, "instead of a target: who asks which targets there are")
 _MINUTES = 3600  # what copies or allocates a disk reports progress; this bounds its silence
 
@@ -192,6 +193,7 @@ _TABLE = (
         _word("disk", Kind.DISK, "the disk's name"),
         _flag("lun", Kind.NUMBER, "the LUN; the first free one if there is none"),
         _FOR,
+        _flag("read_only", Kind.FLAG, "this initiator may not write to it (with --for)"),
     )),
     Operation("lun.unmap", "Take a LUN away from a target.", (
         _TARGET, _word("lun", Kind.NUMBER, "the LUN"), _FOR,

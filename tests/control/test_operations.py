@@ -75,3 +75,8 @@ def test_rows_keep_the_tables_own_rules(operation: object) -> None:
     for argument in row.arguments:
         assert argument.help and argument.kind in Kind
         assert not (argument.positional and argument.kind in (Kind.FLAG, Kind.SECRET))
+
+
+def test_a_flag_may_be_typed_otherwise_than_it_is_named() -> None:
+    (argument,) = (argument for argument in OPERATIONS["lun.map"].arguments if argument.name == "initiator")
+    assert argument.flag == "--for"

@@ -191,3 +191,53 @@ def test_operations_against_a_model(steps: list[tuple[Any, Any, Any]]) -> None:
             rules.discard(first)
         assert configuration.luns(IQN) == luns
         assert {str(rule) for rule in configuration.rules(IQN)} == rules
+
+
+OTHER = "iqn.2001-04.com.example"
+
+
+def test_a_lun_for_one_initiator_is_seen_by_nobody_else() -> None:
+    configuration = made()
+    for rule in (HOST, "10.0.0.0/8", "all"):
+        configuration.allow(IQN, parse_access_rule(rule))
+    assert configuration.map_lun(IQN, "a", None, None) == (0, True)
+    assert configuration.map_lun(IQN, "b", None, HOST) == (1, True)
+    assert configuration.map_lun(IQN, "b", None, HOST) == (1, False)
+    assert configuration.visible_luns(IQN, HOST) == {0: ("a", False), 1: ("b", False)}
+    assert configuration.visible_luns(IQN, OTHER) == {0: ("a", False)}
+    configuration.allow(IQN, parse_access_rule(OTHER))
+    assert configuration.visible_luns(IQN, OTHER) == {0: ("a", False)}, "a rule that comes later shows it neither"
+    assert configuration.map_lun(IQN, "b", None, None) == (1, True)
+    assert configuration.map_lun(IQN, "b", None, None) == (1, False)
+    assert set(configuration.visible_luns(IQN, OTHER)) == set(configuration.visible_luns(IQN, "iqn.x")) == {0, 1}
+    configuration.unmap_lun(IQN, 1, None)
+    assert configuration.map_lun(IQN, "b", None, None) == (1, True)
+    assert set(configuration.visible_luns(IQN, "iqn.x")) == {0, 1}
+
+
+def test_a_private_lun_that_is_taken_away_leaves_nothing_behind() -> None:
+    configuration = made()
+    configuration.allow(IQN, parse_access_rule(HOST))
+    configuration.map_lun(IQN, "a", 3, HOST)
+    assert configuration.private_luns(IQN) == {3}
+    configuration.unmap_lun(IQN, 3, None)
+    assert configuration.private_luns(IQN) == set()
+    configuration.map_lun(IQN, "a", 3, HOST)
+    configuration.remove_target(IQN)
+    configuration.add_target(IQN, (PORTAL,))
+    assert configuration.private_luns(IQN) == set()
+
+
+def test_read_only_is_for_one_initiator_and_stays() -> None:
+    configuration = made()
+    for rule in (HOST, OTHER):
+        configuration.allow(IQN, parse_access_rule(rule))
+    configuration.map_lun(IQN, "a", None, None)
+    assert configuration.map_lun(IQN, "a", None, HOST, read_only=True) == (0, True)
+    assert configuration.map_lun(IQN, "a", None, HOST, read_only=True) == (0, False)
+    assert configuration.map_lun(IQN, "a", None, HOST) == (0, False)
+    assert configuration.visible_luns(IQN, HOST) == {0: ("a", True)}
+    assert configuration.visible_luns(IQN, OTHER) == {0: ("a", False)}
+    configuration.unmap_lun(IQN, 0, HOST)
+    assert configuration.map_lun(IQN, "a", None, HOST) == (0, True)
+    assert configuration.visible_luns(IQN, HOST) == {0: ("a", False)}

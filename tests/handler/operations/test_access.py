@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tcmu_gluster.iscsi.admission import Limits
+from tests.doubles.initiator import decode
 from tests.handler.daemon import Desk, run_desk
 from tests.handler.engine import Client
 
@@ -166,5 +167,84 @@ def test_an_initiator_in_upper_case_gets_no_more_than_in_lower_case(tmp_path: Pa
         await desk.do("lun.map", target=IQN, disk="open", initiator=HOST)
         seen = [desk.engine.view_of(IQN, name)[0] for name in (HOST, HOST.upper())]
         assert seen[0] == seen[1] and seen[0] is not None and len(seen[0]) == 1
+
+    run_desk(tmp_path, scenario)
+
+
+WRITE = bytes([0x2A, 0, 0, 0, 0, 1, 0, 0, 1, 0])
+READ = bytes([0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0])
+
+
+async def ready(desk: Desk, name: str) -> Client:
+    """Logged in, and its unit attention heard."""
+    client = await log_in(desk, name=name)
+    assert client.initiator.full_feature
+    for lun in (0, 1):
+        await client.scsi(bytes(6), lun=lun)
+    return client
+
+
+def test_an_initiator_sees_and_writes_what_is_mapped_for_it(tmp_path: Path) -> None:
+    other = "iqn.2001-04.com.example:other"
+
+    async def scenario(desk: Desk) -> None:
+        for name in ("a", "b"):
+            await desk.do("disk.create", name=name, uri=f"memory:{name}", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("acl.allow", target=IQN, rule="127.0.0.0/8")
+        await desk.do("lun.map", target=IQN, disk="a")
+        said = await desk.do("lun.map", target=IQN, disk="b", initiator=HOST, read_only=True)
+        assert said["now"] == f"disk b is LUN 1 of {IQN} for {HOST}, read-only"
+        own, guest = await ready(desk, HOST), await ready(desk, other)
+        for client, lun, read, write in ((own, 0, 0, 0), (own, 1, 0, 2), (guest, 0, 0, 0), (guest, 1, 2, 2)):
+            assert (await client.scsi(READ, read=512, lun=lun)).status == read
+            assert (await client.scsi(WRITE, data_out=b"x" * 512, lun=lun)).status == write
+        maps = (await desk.do("target.show", target=IQN))["maps"]
+        assert maps == [
+            {"initiator": HOST, "lun": 0, "disk": "a", "read_only": False},
+            {"initiator": HOST, "lun": 1, "disk": "b", "read_only": True},
+        ]
+        assert "--for" in await desk.refused("lun.map", target=IQN, disk="a", read_only=True)
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_map_that_changes_reaches_who_is_logged_in(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        for name in ("a", "b"):
+            await desk.do("disk.create", name=name, uri=f"memory:{name}", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("acl.allow", target=IQN, rule="127.0.0.0/8")
+        await desk.do("lun.map", target=IQN, disk="a")
+        own, guest = await ready(desk, HOST), await ready(desk, "iqn.2001-04.com.example:other")
+        await desk.do("lun.map", target=IQN, disk="a", initiator=HOST, read_only=True)
+        await own.closed()
+        assert own.ended, "it must not go on writing"
+        assert (await guest.scsi(WRITE, data_out=b"x" * 512)).status == 0, "this one is not concerned"
+        own = await ready(desk, HOST)
+        assert (await own.scsi(WRITE, data_out=b"x" * 512)).status == 2
+        await desk.do("lun.map", target=IQN, disk="b", initiator=HOST)
+        guest = await ready(desk, "iqn.2001-04.com.example:other")
+        assert (await guest.scsi(READ, read=512, lun=1)).status == 2
+        await desk.do("lun.map", target=IQN, disk="b")
+        guest = await ready(desk, "iqn.2001-04.com.example:other")
+        assert (await guest.scsi(READ, read=512, lun=1)).status == 0
+
+    run_desk(tmp_path, scenario)
+
+
+def test_discovery_shows_an_initiator_only_what_it_may_use(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        for iqn, rule in ((IQN, HOST), ("iqn.2013-10.com.redhat:two", "192.0.2.0/24")):
+            await desk.do("target.create", target=iqn)
+            await desk.do("acl.allow", target=iqn, rule=rule)
+        for name, shown in ((HOST, [IQN]), ("iqn.2001-04.com.example", [])):
+            client = await log_in(desk, discovery=True, name=name)
+            client.initiator.text({"SendTargets": "All"})
+            await client.until(lambda client=client: bool(client.initiator.answers(0x24)))  # type: ignore[misc]
+            (answer,) = client.initiator.answers(0x24)
+            assert [value for key, value in decode(answer.data) if key == "TargetName"] == shown
 
     run_desk(tmp_path, scenario)
