@@ -99,7 +99,7 @@ def cut_and_restore(backing: Path) -> dict[str, Any]:
         topology = run("multipath", "-ll")
         say(topology)
         # Its status says "enabled" until the first I/O has chosen it, so the groups are counted by their policies.
-    expect(topology.count("policy=") == 1, "one path group holds both paths")
+        expect(topology.count("policy=") == 1, "one path group holds both paths")
         expect("service-time" in topology, "the policy is service-time")
         name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
         writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=25)
