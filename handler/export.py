@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from handler.accounts import Accounts, weakest_algorithm
+from handler.accounts import Accounts
+from handler.bounds import make_front
 from handler.iscsi_front import IscsiFront
-from handler.targets import EngineTarget, TargetDirectory
+from handler.targets import EngineTarget
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.open import open_backing
 from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
@@ -112,7 +113,7 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
     backend = await loop.run_in_executor(None, lambda: _open(backing, loop, options))
     try:
         unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report)
-        front = IscsiFront(loop, TargetDirectory(weakest_algorithm(settings)))
+        front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])
         for rule in options.allow:

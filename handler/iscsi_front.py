@@ -43,6 +43,8 @@ LARGEST_BACKLOG_BYTES = 32 << 20
 SLOW_READER_SECONDS = 30.0
 SLOW_READER_BYTES = 128 << 10
 """A connection whose socket takes less than this in SLOW_READER_SECONDS while answers wait is closed."""
+PAUSE_SECONDS = 1.0
+"""How long nobody is accepted once the process has no descriptor left: the listener would wake us all the time."""
 WARN_SECONDS = 5.0
 """How often at most the log hears of connections that are closed at once: a flood must not become one of the log."""
 TRIM_SECONDS = 5.0
@@ -321,7 +323,9 @@ class IscsiFront:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.error("can't accept a connection: %s", error.strerror)
+                log.error("can't accept a connection: %s; trying again in a second", error.strerror)
+                self.loop.remove_reader(listener)
+                self.loop.call_later(PAUSE_SECONDS, self._accept_again, listener, directory)
                 return
             why = self.admission.arrive(address[0], self.loop.time())
             if why:
@@ -336,6 +340,10 @@ class IscsiFront:
             except OSError:  # it has gone already
                 self.admission.leave(address[0], in_login=True)
                 sock.close()
+
+    def _accept_again(self, listener: socket.socket, directory: Directory) -> None:
+        if listener.fileno() >= 0:
+            self.loop.add_reader(listener, self._accept, listener, directory)
 
     def _warn(self, address: str, why: str) -> None:
         """A connection was closed at once; said now and then."""

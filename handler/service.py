@@ -19,17 +19,16 @@ from pathlib import Path
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
-from .accounts import weakest_algorithm
+from .bounds import make_front
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
-from .iscsi_front import IscsiFront
 from .notify import Notifier
 from .operations import Operations
 from .operations.context import Context
 from .operations.whole import convert
+from .privileges import become, find_user, hand_over, paths_of
 from .state import DiskFiles, StateFile
-from .targets import TargetDirectory
 from .world import World, reason_of
 
 log = logging.getLogger(__name__)
@@ -45,8 +44,8 @@ class Service:
     def __init__(self, world: World, notifier: Notifier) -> None:
         settings = world.settings
         self.world, self.notifier = world, notifier
-        directory = TargetDirectory(weakest_algorithm(settings))
-        self.engine = Engine(world, IscsiFront(world.loop, directory), directory)
+        front = make_front(world.loop, settings)
+        self.engine = Engine(world, front, front.directory)
         self.devices = Devices(world)
         self.context = Context(
             world, StateFile(settings.state_file), self.engine, self.devices, lio=wants_lio(settings)
@@ -133,6 +132,8 @@ def lock_state(state_file: Path) -> int:
 
 def wants_lio(settings: Settings) -> bool:
     """Whether the LIO front is on: as set, or where this host has LIO and we are root."""
+    if settings.user:
+        return False  # the kernel's front needs root
     if settings.lio != "auto":
         return settings.lio == "on"
     has_lio = (settings.configfs / "target").is_dir() or Path(f"/sys/module/{MODULE}").is_dir()
@@ -178,4 +179,10 @@ def run(settings: Settings) -> int:
     form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)s: %(message)s"
     logging.basicConfig(level=level, format=form, stream=sys.stderr)
     settings.state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.user:
+        user = find_user(settings.user)
+        settings.control_socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            hand_over(paths_of(settings), user)
+        become(user)
     return asyncio.run(serve(settings))

@@ -32,6 +32,11 @@ TIME_BUDGET = (
 )
 """Each has to be noticed before the next one acts."""
 CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
+AT_LEAST_ONE = (
+    "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
+    "max_logins", "max_logins_per_address", "login_seconds", "session_commands", "buffer_mib", "connection_buffer_mib",
+)  # fmt: skip
+MOST_SESSION_COMMANDS = 4096
 LONGEST_FILE_BYTES = 1 << 20
 
 _UNSET = Path()  # replaced by default_paths()
@@ -70,6 +75,15 @@ class Settings:
     chap_shortest_secret_bytes: int = field(
         default=12, metadata={"help": "shortest CHAP password taken (RFC 7143 9.2.1: 12 bytes)"}
     )
+    max_connections: int = field(default=4096, metadata={"help": "iSCSI connections at a time"})
+    max_connections_per_address: int = field(default=1024, metadata={"help": "the same, of one address"})
+    max_logins: int = field(default=1024, metadata={"help": "connections that have not logged in"})
+    max_logins_per_address: int = field(default=64, metadata={"help": "the same, of one address"})
+    login_seconds: int = field(default=15, metadata={"help": "how long a login may take"})
+    session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
+    buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
+    connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})
+    user: str = field(default="", metadata={"help": "who the daemon becomes once it has started; needs lio = off"})
     configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
 
     def __post_init__(self) -> None:
@@ -82,9 +96,13 @@ class Settings:
             raise ConfigError(f"chap_weakest_algorithm is one of {words}, not {self.chap_weakest_algorithm!r}")
         if not 1 <= self.chap_shortest_secret_bytes <= 255:
             raise ConfigError(f"chap_shortest_secret_bytes is 1 to 255, not {self.chap_shortest_secret_bytes}")
-        for name in ("retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds"):
+        if self.user and self.lio == "on":
+            raise ConfigError("user and lio = on exclude each other: the kernel's front needs root")
+        for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.session_commands > MOST_SESSION_COMMANDS:
+            raise ConfigError(f"session_commands is at most {MOST_SESSION_COMMANDS}, not {self.session_commands}")
         times = [getattr(self, name) for name in TIME_BUDGET]
         if any(earlier >= later for earlier, later in zip(times, times[1:])):
             raise ConfigError(f"the time-outs must grow: {' < '.join(TIME_BUDGET)}, not {' < '.join(map(str, times))}")

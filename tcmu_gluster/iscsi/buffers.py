@@ -23,6 +23,22 @@ class Waiter(Protocol):
         """The memory asked for. Called from within give()."""
 
 
+class Memory(Protocol):
+    """What a connection asks of its pool, or of its share of one."""
+
+    def take_anyway(self, length: int) -> memoryview:
+        """A view for data that can't be refused any more."""
+
+    def take_or_wait(self, length: int, waiter: Waiter) -> Optional[memoryview]:
+        """A view, or None: then waiter.memory_ready() will be called, unless cancel() comes first."""
+
+    def cancel(self, waiter: Waiter) -> None:
+        """The waiter leaves the line."""
+
+    def give(self, view: memoryview) -> None:
+        """Back with a view, once."""
+
+
 class BufferPool:
     """Hands out memoryviews of at least 1 byte; limit_bytes counts whole size classes (powers of two from 16 KiB)."""
 
@@ -98,6 +114,85 @@ class BufferPool:
         while self._waiting and self._fits(self._waiting[0][1]):
             waiter, length = self._waiting.popleft()
             waiter.memory_ready(self._hand_out(length))
+
+
+class Share:
+    """What one connection may have of a pool, so that it can't keep everybody else waiting.
+
+    It is counted from when the connection stands in the pool's line, so nobody fills the line either.
+    """
+
+    def __init__(self, pool: BufferPool, limit_bytes: int) -> None:
+        self._pool, self.limit_bytes = pool, limit_bytes
+        self.used_bytes = 0
+        """What the connection has, and what it waits for in the pool's line."""
+        self._waiting: deque[tuple[Waiter, int]] = deque()  # for the share; then they wait for the pool
+        self._in_line: dict[int, _InLine] = {}  # by id of the waiter
+
+    def take_anyway(self, length: int) -> memoryview:
+        """A view for data that can't be refused any more."""
+        self.used_bytes += 1 << _class_of(length)
+        return self._pool.take_anyway(length)
+
+    def take_or_wait(self, length: int, waiter: Waiter) -> Optional[memoryview]:
+        """A view, or None: then waiter.memory_ready() will be called, unless cancel() comes first."""
+        if self._waiting or not self._fits(length):
+            self._waiting.append((waiter, length))
+            return None
+        return self._ask(length, waiter)
+
+    def cancel(self, waiter: Waiter) -> None:
+        """The waiter leaves the line."""
+        if self._waiting:
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not waiter)
+        entry = self._in_line.pop(id(waiter), None)
+        if entry is not None:
+            self.used_bytes -= 1 << _class_of(entry.length)
+            self._pool.cancel(entry)
+        self._serve()
+
+    def give(self, view: memoryview) -> None:
+        """Back with a view, once."""
+        self.used_bytes -= 1 << _class_of(len(view))
+        self._pool.give(view)
+        if self._waiting:
+            self._serve()
+
+    def arrived(self, entry: _InLine, view: memoryview) -> None:
+        """The pool has served one of ours."""
+        del self._in_line[id(entry.waiter)]
+        entry.waiter.memory_ready(view)
+
+    def _fits(self, length: int) -> bool:
+        return not self.used_bytes or self.used_bytes + (1 << _class_of(length)) <= self.limit_bytes
+
+    def _ask(self, length: int, waiter: Waiter) -> Optional[memoryview]:
+        self.used_bytes += 1 << _class_of(length)
+        view = self._pool.take(length)
+        if view is None:
+            entry = self._in_line[id(waiter)] = _InLine(self, waiter, length)
+            view = self._pool.take_or_wait(length, entry)
+        return view
+
+    def _serve(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][1]):
+            waiter, length = self._waiting.popleft()
+            view = self._ask(length, waiter)
+            if view is not None:
+                waiter.memory_ready(view)
+
+
+class _InLine:
+    """A waiter in the pool's line, on account of a share."""
+
+    __slots__ = ("length", "share", "waiter")
+
+    def __init__(self, share: Share, waiter: Waiter, length: int) -> None:
+        self.share, self.waiter, self.length = share, waiter, length
+
+    def memory_ready(self, view: memoryview) -> None:
+        """The pool has memory for it."""
+        self.share.arrived(self, view)
 
 
 def _class_of(length: int) -> int:

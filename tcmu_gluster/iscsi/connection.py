@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.buffers import BufferPool, Share
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.framing import Broken, Framing
 from tcmu_gluster.iscsi.full_feature import FullFeature
@@ -119,7 +119,7 @@ class Connection:
         """Why the connection is ending, in words, for the log."""
         self.session: Optional[Session] = None
         self.cid = 0
-        self.output = Output(pool, CommandWindow(0, settings.window))
+        self.output = Output(Share(pool, settings.connection_buffer_bytes), CommandWindow(0, settings.window))
         self.intake = Intake(self, self.output)
         self.intake.done = done
         self.responder = Responder(self.output)
@@ -273,7 +273,7 @@ class Connection:
         """Say so, or begin to wait with saying so."""
         login = self._login
         names = login.parameters.initiator_name, login.asked_for[:MAX_NAME_BYTES]
-        seconds = self._refused(Refusal(problem.status, *names, str(problem)), self._now)
+        seconds = self._refused(Refusal(problem.status, *names, problem.why), self._now)
         if seconds <= 0:
             self.output.respond(LOGIN_RESPONSE, encode(problem.keys), **fields)
             self.end(Input.REFUSED, str(problem))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.buffers import Memory
 from tcmu_gluster.iscsi.digest import digest
 from tcmu_gluster.iscsi.pdu import PAD, Buffer
 from tcmu_gluster.iscsi.serial import MASK, CommandWindow
@@ -21,7 +21,7 @@ class Output:
         "_sending", "buffers", "bytes", "data_digest", "header_digest", "pool", "returning", "stat_sn", "window",
     )  # fmt: skip
 
-    def __init__(self, pool: BufferPool, window: CommandWindow) -> None:
+    def __init__(self, pool: Memory, window: CommandWindow) -> None:
         self.pool, self.window = pool, window
         self.stat_sn = 0
         self.header_digest = self.data_digest = False

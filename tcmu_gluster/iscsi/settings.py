@@ -28,6 +28,8 @@ class Settings:
     """Immediate task management and SCSI commands a connection may have outstanding."""
     max_transfer_bytes: int = 16 << 20
     """Largest Data-Out of one command; more is answered with CHECK CONDITION before memory is taken."""
+    connection_buffer_bytes: int = 64 << 20
+    """How much of the pool one connection may have. One command that is larger is still served, alone."""
     receive_buffer_bytes: int = 256 << 10
     output_limit_bytes: int = 4 << 20
     """Answers to pings, texts and refused PDUs that may wait before no more of them are taken in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -298,3 +299,38 @@ def test_a_portal_that_is_taken_or_not_ours_is_refused_with_a_sentence():
 def test_the_rest_of_what_was_sent_in_part_follows_byte_for_byte(sent):
     buffers = [b"abc", b"", b"defg", memoryview(b"hij")]
     assert b"".join(map(bytes, _rest(buffers, sent))) == b"abcdefghij"[sent:]
+
+
+def test_without_descriptors_the_listener_rests_and_then_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(iscsi_front, "PAUSE_SECONDS", 0.05)
+
+    class Exhausted:
+        """A listener whose process has no descriptor left, for a while."""
+
+        def __init__(self, listener):
+            self.listener, self.left, self.asked = listener, 3, 0
+
+        def fileno(self):
+            return self.listener.fileno()
+
+        def accept(self):
+            self.asked += 1
+            if self.left:
+                self.left -= 1
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return self.listener.accept()
+
+    async def story():
+        async with engine() as running:
+            front = running.front
+            (listener,) = front._listeners.values()
+            wrapped = Exhausted(listener)
+            front.loop.remove_reader(listener)
+            front.loop.add_reader(wrapped, front._accept, wrapped, front.directory.behind(running.portal))
+            client = await running.connect()
+            await client.ready()
+            assert wrapped.left == 0 and wrapped.asked <= 6
+            front.loop.remove_reader(wrapped)
+
+    asyncio.run(story())
+    assert len([record for record in caplog.records if "Too many open files" in record.message]) == 3

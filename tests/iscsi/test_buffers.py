@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.buffers import BufferPool, Share
 
 KIB = 1024
 
@@ -119,3 +119,97 @@ def test_give_takes_back_what_take_counted(length: int) -> None:
     assert view is not None
     pool.give(view)
     assert pool.handed_out_bytes == 0
+
+
+# -- shares ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_bounds_one_connection_and_leaves_the_rest_to_others() -> None:
+    pool = BufferPool(limit_bytes=256 * KIB)
+    greedy, modest = Share(pool, 64 * KIB), Share(pool, 64 * KIB)
+    waiting = [Waiting() for _ in range(10)]
+    views = [view for person in waiting if (view := greedy.take_or_wait(32 * KIB, person)) is not None]
+    assert len(views) == 2 and pool.handed_out_bytes == 64 * KIB and pool.waiting == 0
+    assert modest.take_or_wait(64 * KIB, Waiting()) is not None
+    greedy.give(views[0])
+    assert len(waiting[2].got) == 1 and not waiting[3].got
+
+
+def test_one_that_is_larger_than_the_share_is_served_alone() -> None:
+    share = Share(BufferPool(limit_bytes=1024 * KIB), 64 * KIB)
+    large, small = Waiting(), Waiting()
+    view = share.take_or_wait(512 * KIB, large)
+    assert view is not None and share.take_or_wait(16 * KIB, small) is None
+    share.give(view)
+    assert len(small.got) == 1
+
+
+def test_what_waits_in_the_pools_line_counts_in_the_share_until_it_leaves() -> None:
+    pool = BufferPool(limit_bytes=64 * KIB)
+    held = pool.take(64 * KIB)
+    assert held is not None
+    share = Share(pool, 32 * KIB)
+    first, second = Waiting(), Waiting()
+    assert share.take_or_wait(32 * KIB, first) is None and share.take_or_wait(32 * KIB, second) is None
+    assert pool.waiting == 1, "no more than its share stands in the line"
+    share.cancel(first)
+    assert pool.waiting == 1 and share.used_bytes == 32 * KIB
+    share.cancel(second)
+    assert pool.waiting == 0 and share.used_bytes == 0
+    third = Waiting()
+    assert share.take_or_wait(32 * KIB, third) is None
+    pool.give(held)
+    assert len(third.got) == 1 and share.used_bytes == 32 * KIB
+
+
+def test_data_that_cannot_be_refused_counts_too() -> None:
+    pool = BufferPool()
+    share = Share(pool, 32 * KIB)
+    views = [share.take_anyway(32 * KIB) for _ in range(3)]
+    assert share.used_bytes == pool.handed_out_bytes == 96 * KIB
+    for view in views:
+        share.give(view)
+    assert share.used_bytes == pool.handed_out_bytes == 0
+
+
+class Taker(Waiting):
+    """Keeps what it gets until the test gives it back."""
+
+    length = 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["take", "give", "cancel"]), st.integers(1, 100 * KIB))))
+def test_shares_never_exceed_their_limit_and_everything_comes_back(steps: list[tuple[int, str, int]]) -> None:
+    pool = BufferPool(limit_bytes=128 * KIB)
+    shares = [Share(pool, 64 * KIB) for _ in range(3)]
+    people: list[list[Taker]] = [[], [], []]
+
+    def give_one(number: int) -> bool:
+        person = next((one for one in people[number] if one.got), None)
+        if person is not None:
+            people[number].remove(person)
+            shares[number].give(person.got.pop())
+        return person is not None
+
+    for number, step, length in steps:
+        if step == "take":
+            person = Taker()
+            people[number].append(person)
+            view = shares[number].take_or_wait(length, person)
+            if view is not None:
+                person.got.append(view)
+        elif step == "give":
+            give_one(number)
+        else:
+            waiting = next((one for one in people[number] if not one.got), None)
+            if waiting is not None:
+                people[number].remove(waiting)
+                shares[number].cancel(waiting)
+        assert pool.handed_out_bytes <= 128 * KIB
+        for share in shares:
+            alone = share.used_bytes == 128 * KIB  # one that is larger than the share, and nothing beside it
+            assert share.used_bytes <= 64 * KIB or alone
+    while any(give_one(number) for number in range(3)):
+        assert pool.handed_out_bytes <= 128 * KIB
+    assert not any(people[number] for number in range(3)), "everybody was served in the end"
+    assert pool.handed_out_bytes == pool.waiting == 0 and all(share.used_bytes == 0 for share in shares)

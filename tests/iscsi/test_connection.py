@@ -302,7 +302,7 @@ def test_commands_are_returned_once(count: int) -> None:
 
 TIGHT = Settings(
     receive_buffer_bytes=4096, landing_bytes=512, max_recv_data_segment_bytes=1 << 16, window=8,
-    max_transfer_bytes=1 << 20,
+    max_transfer_bytes=1 << 20, connection_buffer_bytes=1 << 16,
 )  # fmt: skip
 KINDS = ("read", "write", "unsolicited", "solicited", "nop", "text", "manage", "logout")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import cu
+from tests.system import cu, flood
 from tests.system.export import Export
 
 TOOLS = ("iscsi-test-cu", "iscsi-inq", "iscsi-ls", "qemu-img")
@@ -123,3 +123,10 @@ def test_the_iscsi_family_passes_with_chap_and_digests(export: Export, digest: s
     _, out = run("iscsi-test-cu", "-d", "-V", "-t", "iSCSI", url(export, header_digest=digest))
     results = cu.parse(out)
     assert results and {result.outcome for result in results} == {cu.PASSED}, results
+
+
+def test_floods_of_one_address_are_limited_and_a_good_session_goes_on() -> None:
+    figures = flood.measure(0.5, idle=400, guessers=100)
+    assert 0 < figures["held"] <= 64, "settings: max_logins_per_address"
+    assert min(len(figures[name]) for name in ("alone", "idle", "logins")) > 10
+    assert figures["refused_per_second"] > 0

@@ -1,0 +1,57 @@
+"""The bounds of the network side, from the settings: how many, how much, how long."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from dataclasses import replace
+
+from tcmu_gluster.config.settings import Settings
+from tcmu_gluster.iscsi.admission import Admission, Limits
+from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.settings import DEFAULTS
+
+from .accounts import weakest_algorithm
+from .iscsi_front import IscsiFront
+from .targets import TargetDirectory
+
+SPARE_DESCRIPTORS = 256
+"""For disks, sockets of clients and libraries, beside the connections."""
+MIB = 1 << 20
+
+
+def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFront:
+    """The engine's sockets with an empty directory, and the bounds as set."""
+    limits = Limits(
+        connections=settings.max_connections,
+        connections_per_address=settings.max_connections_per_address,
+        logins=settings.max_logins,
+        logins_per_address=settings.max_logins_per_address,
+    )
+    bounded = replace(
+        DEFAULTS,
+        window=settings.session_commands,
+        login_seconds=float(settings.login_seconds),
+        connection_buffer_bytes=settings.connection_buffer_mib * MIB,
+    )
+    pool = BufferPool(settings.buffer_mib * MIB)
+    raise_descriptor_limit(settings.max_connections + SPARE_DESCRIPTORS)
+    return IscsiFront(loop, TargetDirectory(weakest_algorithm(settings)), bounded, pool, Admission(limits))
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """As many descriptors as wanted, or as the system allows; the soft limit afterwards, 0 if nobody tells."""
+    try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return _raise(soft, hard, wanted)
+    except (OSError, ValueError):  # a sandbox forbids it, or knows better
+        return 0
+
+
+def _raise(soft: int, hard: int, wanted: int) -> int:
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= wanted:
+        return soft
+    reachable = wanted if hard == unlimited else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+    return reachable

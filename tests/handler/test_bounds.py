@@ -1,0 +1,51 @@
+"""Bounds as they are set reach the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any
+
+import pytest
+
+from handler.bounds import make_front, raise_descriptor_limit
+from tcmu_gluster.config.settings import Settings
+from tcmu_gluster.errors import ConfigError
+
+
+def test_every_bound_reaches_the_engine() -> None:
+    async def story() -> None:
+        given = Settings(
+            max_connections=11, max_connections_per_address=7, max_logins=5, max_logins_per_address=3, login_seconds=4,
+            session_commands=32, buffer_mib=2, connection_buffer_mib=1,
+        )  # fmt: skip
+        front = make_front(asyncio.get_running_loop(), given)
+        limits = front.admission.limits
+        assert (limits.connections, limits.connections_per_address) == (11, 7)
+        assert (limits.logins, limits.logins_per_address) == (5, 3)
+        assert (front.settings.login_seconds, front.settings.window) == (4.0, 32)
+        assert (front.pool.limit_bytes, front.settings.connection_buffer_bytes) == (2 << 20, 1 << 20)
+        await front.stop(0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("wrong", [
+    {"max_logins": 0}, {"max_logins_per_address": 0}, {"buffer_mib": 0}, {"session_commands": 5000},
+    {"login_seconds": 0}, {"chap_weakest_algorithm": "md4"}, {"chap_shortest_secret_bytes": 0},
+    {"user": "x", "lio": "on"},
+])  # fmt: skip
+def test_bounds_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Settings(**wrong)
+
+
+def test_descriptors_are_asked_for_up_to_what_the_system_allows() -> None:
+    soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+        wanted = 300 if hard == resource.RLIM_INFINITY else min(300, hard)
+        assert raise_descriptor_limit(wanted) == wanted == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert raise_descriptor_limit(10) == wanted, "never lowered"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,0 +1,185 @@
+"""A good session's latency while one address floods the engine: `python -m tests.system.flood` prints the figures.
+
+idle      10,000 connections of one address that say nothing, all held open by the peer
+logins    200 connections of one address at a time, each a whole login with a wrong password, as fast as they go
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import resource
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.doubles.initiator import Initiator
+from tests.system.export import Export
+
+CROWD_ADDRESS, GOOD_ADDRESS = "127.0.0.66", "127.0.0.1"
+USER, PASSWORD = "alice", "correct-horse-bat"
+READ_10 = bytes((0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0))
+IDLE_CONNECTIONS = 10_000
+LOGIN_CONNECTIONS = 200
+
+
+class GoodSession:
+    """One initiator with a blocking socket."""
+
+    def __init__(self, port: int, iqn: str, name: str = "iqn.2026-01.example:good") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 10, (GOOD_ADDRESS, 0))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._initiator = Initiator(iqn, name, chap=(USER, PASSWORD), algorithms="7,5")
+        self._initiator.login()
+        while not self._initiator.full_feature:
+            self._exchange()
+        self.read()  # the unit attention
+
+    def _exchange(self) -> None:
+        self._socket.sendall(self._initiator.take())
+        data = self._socket.recv(1 << 20)
+        assert data, f"the target closed the good connection (login status {self._initiator.login_status})"
+        self._initiator.feed(data)
+
+    def read(self) -> int:
+        """One READ of 4 KiB; its status."""
+        task = self._initiator.scsi(READ_10, read=4096)
+        while task.status is None:
+            self._exchange()
+        del self._initiator.tasks[task.tag]
+        self._initiator.every.clear()
+        return task.status
+
+    def latencies(self, seconds: float) -> list[float]:
+        """One READ after the other: how long each took, in microseconds."""
+        took = []
+        end = time.monotonic() + seconds
+        while (start := time.perf_counter()) and time.monotonic() < end:
+            assert self.read() == 0
+            took.append((time.perf_counter() - start) * 1e6)
+        return took
+
+
+def crowd_of_idlers(port: int, count: int, opened: Any, stop: Any) -> None:
+    """Open count connections, keep them, and say when they are open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, count + 100), hard), hard))
+    crowd = []
+    for _ in range(count):
+        one = socket.socket()
+        one.bind((CROWD_ADDRESS, 0))
+        with contextlib.suppress(OSError):
+            one.connect(("127.0.0.1", port))
+        crowd.append(one)
+    opened.value = len(crowd)
+    stop.wait()
+
+
+def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any) -> None:
+    """count at a time log in with a wrong password, or are closed at once; counts both."""
+
+    async def guess(number: int) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError, AssertionError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(CROWD_ADDRESS, 0))
+                bad = Initiator(iqn, f"iqn.2026-01.example:bad-{number}", chap=(USER, "wrong-horse-batt"))
+                bad.login()
+                while bad.login_status in (None, 0):
+                    writer.write(bad.take())
+                    data = await reader.read(65536)
+                    if not data:
+                        break
+                    bad.feed(data)
+                writer.close()
+                refused.value += 1
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(guess(number) for number in range(count)))
+
+    asyncio.run(all_of_them())
+
+
+@contextlib.contextmanager
+def protected_export() -> Iterator[Export]:
+    """A disk in memory behind a password."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "secret")
+        file.touch(0o600)
+        file.write_text(PASSWORD)
+        with Export("memory:flood", "--size", "16M", "--chap", f"{USER}:{file}") as export:
+            yield export
+
+
+def measure(seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = LOGIN_CONNECTIONS) -> dict[str, Any]:
+    """Both floods, one after the other."""
+    context = multiprocessing.get_context("spawn")
+    counted, stop = context.Value("i", 0), context.Event()
+    figures: dict[str, Any] = {}
+    with protected_export() as export:
+        session = GoodSession(export.port, export.iqn)
+        session.latencies(0.5)
+        figures["alone"] = session.latencies(seconds)
+        process = context.Process(target=crowd_of_idlers, args=(export.port, idle, counted, stop), daemon=True)
+        process.start()
+        begun = time.monotonic()
+        while not counted.value:
+            assert process.is_alive(), "the crowd died"
+            session.latencies(0.05)
+        figures["opened_seconds"] = time.monotonic() - begun
+        figures["held"] = established(export.port)
+        figures["idle"] = session.latencies(seconds)
+        GoodSession(export.port, export.iqn, "iqn.2026-01.example:newcomer")  # it is let in
+        stop.set()
+        process.join(30)
+        time.sleep(0.2)
+        counted.value = 0
+        stop.clear()
+        args = (export.port, export.iqn, guessers, counted, stop)
+        process = context.Process(target=crowd_of_guessers, args=args, daemon=True)
+        process.start()
+        while not counted.value:
+            assert process.is_alive(), "the crowd died"
+            session.latencies(0.05)
+        before, start = counted.value, time.monotonic()
+        figures["logins"] = session.latencies(seconds)
+        figures["refused_per_second"] = (counted.value - before) / (time.monotonic() - start)
+        GoodSession(export.port, export.iqn, "iqn.2026-01.example:newcomer")
+        stop.set()
+        process.join(30)
+    return figures
+
+
+def established(port: int) -> int:
+    """Connections of the crowd that the engine keeps open, from the kernel's table."""
+    local, remote = (f":{port:04X}", "".join(f"{int(part):02X}" for part in reversed(CROWD_ADDRESS.split("."))))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(local) and row[2].startswith(remote) and row[3] == "01" for row in rows)
+
+
+def p99(latencies: list[float]) -> float:
+    """Microseconds."""
+    return statistics.quantiles(latencies, n=100)[98]
+
+
+def main() -> int:
+    """Print a table."""
+    figures = measure()
+    for name in ("alone", "idle", "logins"):
+        took = figures[name]
+        print(f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us")
+    print(
+        f"of {IDLE_CONNECTIONS} idle connections of one address {figures['held']} were kept, "
+        f"after the {figures['opened_seconds']:.1f} s in which they came"
+    )
+    print(f"{figures['refused_per_second']:.0f} connections a second turned away or refused")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
