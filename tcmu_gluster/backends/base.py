@@ -66,6 +66,15 @@ class Capabilities:
     """True where write() has taken its own copy of the data when it returns: the caller's memory may go then."""
 
 
+@dataclass(frozen=True)
+class Space:
+    """What a backing takes of its storage, and what is left there. is_shared: others may take of that too."""
+
+    used_bytes: int
+    available_bytes: int
+    is_shared: bool = True
+
+
 class Backend(abc.ABC):
     """One open backing. offset and length are bytes and lie inside size_bytes: the caller checked."""
 
@@ -76,6 +85,8 @@ class Backend(abc.ABC):
     identity: str
     """Stable text that names the data itself (volume id and GFID, a UUID kept with the file, ...)."""
     _sidecar_in_memory: Optional[bytes] = None
+    space: Optional[Space] = None
+    """What refresh_space() last found; None as long as nobody knows."""
 
     @abc.abstractmethod
     def read(self, offset: int, buffers: Buffers, done: Done) -> Outcome:
@@ -119,6 +130,13 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def refresh_size(self) -> int:
         """Look again how large the backing is; updates and returns size_bytes. May block: not for the loop."""
+
+    def refresh_space(self) -> Optional[Space]:
+        """Look again at what is used and left; updates and returns space. May block: not for the loop. Raises OSError.
+
+        A backend that says nothing else can't tell.
+        """
+        return self.space
 
     @abc.abstractmethod
     def close(self) -> None:

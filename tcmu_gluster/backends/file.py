@@ -25,7 +25,7 @@ from functools import partial
 from typing import Final, Optional
 
 from tcmu_gluster.backends import identity
-from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
+from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome, Space
 from tcmu_gluster.backends.local_files import is_local, open_file
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.pool import BlockingPool
@@ -319,6 +319,14 @@ class FileBackend(Backend):
         """Ask the file or the device. Raises OSError."""
         self.size_bytes = os.lseek(self._fd, 0, os.SEEK_END) if self._is_device else os.fstat(self._fd).st_size
         return self.size_bytes
+
+    def refresh_space(self) -> Optional[Space]:
+        """A file's blocks, and what its file system has left for us. A block device tells nothing."""
+        if self._is_device or self._closed:
+            return None
+        left = os.fstatvfs(self._fd)
+        self.space = Space(os.fstat(self._fd).st_blocks * 512, left.f_bavail * left.f_frsize)
+        return self.space
 
     def close(self) -> None:
         """Wait (a bounded time) for the pool, then close. A second close does nothing."""

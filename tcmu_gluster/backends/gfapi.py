@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Final, Optional
 
 from tcmu_gluster.backends import volumes
-from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
+from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome, Space
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.sidecar import load_on_volume, sidecar_path, store_on_volume
 from tcmu_gluster.config.uri import Backing
@@ -292,6 +292,13 @@ class GfapiBackend(Backend):
         """Ask the volume. Raises OSError."""
         self.size_bytes = self._file.fgetsize()
         return self.size_bytes
+
+    def refresh_space(self) -> Space:
+        """The file's blocks, and what the volume has left. By name: the handle may be closed meanwhile."""
+        left = self._volume.statvfs(self._path)
+        used = self._volume.stat(self._path).st_blocks * 512
+        self.space = Space(used, left.f_bavail * (left.f_frsize or left.f_bsize))
+        return self.space
 
     def close(self) -> None:
         """Wait (a bounded time) for what is under way, then close the file. A second close does nothing.

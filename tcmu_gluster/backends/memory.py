@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final, Optional
 
-from tcmu_gluster.backends.base import Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome
+from tcmu_gluster.backends.base import Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome, Space
 from tcmu_gluster.errors import ConfigError
 
 PAGE_BYTES: Final = mmap.PAGESIZE
@@ -189,6 +189,15 @@ class MemoryBackend(Backend):
     def refresh_size(self) -> int:
         """A memory disk never changes its size."""
         return self.size_bytes
+
+    def refresh_space(self) -> Space:
+        """Used are the pages that hold data, and left is the rest of the disk."""
+        with _stores_lock:
+            if self._closed:
+                return Space(0, 0, is_shared=False)
+            used = min(self._written[:].count(b"\1") * PAGE_BYTES, self.size_bytes)
+        self.space = Space(used, self.size_bytes - used, is_shared=False)
+        return self.space
 
     def close(self) -> None:
         """Leave the name; the last one to leave gives the memory back. A second close does nothing."""

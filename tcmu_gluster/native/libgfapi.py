@@ -38,7 +38,7 @@ _MODES: Final = {
 
 def _stat_result(raw: Any) -> os.stat_result:
     numbers = (raw.st_mode, raw.st_ino, raw.st_dev, raw.st_nlink, raw.st_uid, raw.st_gid, raw.st_size)
-    return os.stat_result((*numbers, *(raw.st_mtim.tv_sec,) * 3))
+    return os.stat_result((*numbers, *(raw.st_mtim.tv_sec,) * 3), {"st_blocks": raw.st_blocks})
 
 
 class File:

@@ -193,3 +193,18 @@ def test_close_waits_for_what_runs_and_may_be_repeated(open_disk, loop):
     disk.close()
     disk.close()
     assert [loop.wait(future) for future in futures] == [4] * 20
+
+
+def test_used_space_are_the_blocks_and_what_is_left_is_the_file_systems(open_disk, loop, tmp_path):
+    disk = open_disk(size=8 * MIB)
+    before = disk.refresh_space()
+    assert before.is_shared
+    assert before.available_bytes == pytest.approx(
+        os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize, rel=0.2
+    )
+    loop.write(disk, 0, b"x" * 2 * MIB)
+    os.fdatasync(disk._fd)
+    assert disk.refresh_space().used_bytes - before.used_bytes >= 2 * MIB
+    assert disk.space.used_bytes < 8 * MIB
+    disk.close()
+    assert disk.refresh_space() is None

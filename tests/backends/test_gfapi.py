@@ -14,7 +14,7 @@ import pytest
 from tcmu_gluster import native
 from tcmu_gluster.backends import gfapi as gfapi_module
 from tcmu_gluster.backends import volumes
-from tcmu_gluster.backends.base import PENDING, Allocation, Extent
+from tcmu_gluster.backends.base import PENDING, Allocation, Extent, Space
 from tcmu_gluster.backends.gfapi import GfapiBackend
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.errors import ConfigError
@@ -295,3 +295,21 @@ def test_a_missing_folder_is_a_sentence(open_disk):
 
 def test_queues_of_volumes_are_all_given_back():
     assert volumes._queues == {}
+
+
+class Room:
+    """A volume that has 10 fragments of 4096 bytes left, and a file of 3 blocks of 512."""
+
+    def statvfs(self, path):
+        return os.statvfs_result((1 << 17, 4096, 100, 20, 10, 0, 0, 0, 0, 255))
+
+    def stat(self, path):
+        return os.stat_result((0,) * 10, {"st_blocks": 3})
+
+
+def test_used_space_are_the_files_blocks_and_what_is_left_is_the_volumes(disk, monkeypatch):
+    assert disk.space is None
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_volume", Room())
+        assert disk.refresh_space() == Space(3 * 512, 10 * 4096)
+    assert disk.space == Space(3 * 512, 10 * 4096)

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from tcmu_gluster.backends.base import Allocation, Extent
+from tcmu_gluster.backends.base import Allocation, Extent, Space
 from tcmu_gluster.backends.memory import PAGE_BYTES, MemoryBackend
 from tcmu_gluster.errors import ConfigError
 
@@ -141,3 +141,19 @@ def test_a_terabyte_costs_only_what_was_written():
     assert content(disk, (1 << 40) - 4096, 1) == b"z"
     assert disk.map((1 << 40) - 8192, 8192, never)[0].allocation is Allocation.HOLE
     disk.close()
+
+
+def test_used_space_is_the_pages_with_data(disk):
+    assert disk.space is None
+    assert disk.refresh_space() == Space(0, disk.size_bytes, is_shared=False)
+    disk.write(PAGE_BYTES - 1, [memoryview(b"xy")], never)
+    disk.refresh_space()
+    assert disk.space == Space(2 * PAGE_BYTES, disk.size_bytes - 2 * PAGE_BYTES, is_shared=False)
+    disk.discard(0, disk.size_bytes, never)
+    assert disk.refresh_space().used_bytes == 0
+
+
+def test_the_space_of_a_closed_disk_is_asked_in_vain():
+    disk = MemoryBackend("closed", PAGE_BYTES)
+    disk.close()
+    assert disk.refresh_space().used_bytes == 0

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Optional
 
-from tcmu_gluster.backends.base import PENDING, Backend, Buffers, Done, Outcome
+from tcmu_gluster.backends.base import PENDING, Backend, Buffers, Done, Outcome, Space
 
 
 class Wrapper(Backend):
@@ -45,6 +45,10 @@ class Wrapper(Backend):
 
     def store_sidecar(self, data: bytes, done: Done) -> Outcome:
         return self.call("store_sidecar", lambda later: self.inner.store_sidecar(data, later), done)
+
+    def refresh_space(self) -> Optional[Space]:
+        self.space = self.inner.refresh_space()
+        return self.space
 
     def refresh_size(self) -> int:
         self.size_bytes = self.inner.refresh_size()
