@@ -52,6 +52,17 @@ RESERVE_6 = cdb("RESERVE(6)", 0x16, _THIRD_PARTY)
 RELEASE_6 = cdb("RELEASE(6)", 0x17, _THIRD_PARTY)
 RESERVE_10 = cdb("RESERVE(10)", 0x56, _THIRD_PARTY)
 RELEASE_10 = cdb("RELEASE(10)", 0x57, _THIRD_PARTY)
+LOG_SELECT = cdb("LOG SELECT", 0x4C, (
+    Bit("pcr", 1, 1), Bit("sp", 1, 0),
+    Bits("pc", 2, high=7, low=6), Bits("page_code", 2, high=5, low=0), Int("subpage_code", 3, 1),
+    Int("parameter_list_length", 7, 2),
+))  # fmt: skip
+LOG_SENSE = cdb("LOG SENSE", 0x4D, (
+    Bit("ppc", 1, 1), Bit("sp", 1, 0),
+    Bits("pc", 2, high=7, low=6), Bits("page_code", 2, high=5, low=0), Int("subpage_code", 3, 1),
+    Int("parameter_pointer", 5, 2),
+    Int("allocation_length", 7, 2),
+))  # fmt: skip
 MODE_SELECT_10 = cdb("MODE SELECT(10)", 0x55, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 7, 2)))
 MODE_SENSE_10 = cdb("MODE SENSE(10)", 0x5A, (
     Bit("llbaa", 1, 4), Bit("dbd", 1, 3), *_MODE_SENSE,
@@ -81,6 +92,10 @@ PREEMPT_AND_ABORT = _reserve_out("PREEMPT AND ABORT", 0x05)
 REGISTER_AND_IGNORE_EXISTING_KEY = _reserve_out("REGISTER AND IGNORE EXISTING KEY", 0x06)
 REGISTER_AND_MOVE = _reserve_out("REGISTER AND MOVE", 0x07)
 REPORT_LUNS = cdb("REPORT LUNS", 0xA0, (Int("select_report", 2, 1), Int("allocation_length", 6, 4)))
+REPORT_IDENTIFYING_INFORMATION = cdb("REPORT IDENTIFYING INFORMATION", 0xA3, (
+    Int("allocation_length", 6, 4),
+    Bits("information_type", 10, high=7, low=1),
+), 0x05)  # fmt: skip
 REPORT_SUPPORTED_OPERATION_CODES = cdb("REPORT SUPPORTED OPERATION CODES", 0xA3, (
     Bit("rctd", 2, 7), Bits("reporting_options", 2, high=2, low=0),
     Int("requested_operation_code", 3, 1),
@@ -92,6 +107,16 @@ REPORT_TARGET_PORT_GROUPS = cdb("REPORT TARGET PORT GROUPS", 0xA3, (
     Int("allocation_length", 6, 4),
 ), 0x0A)  # fmt: skip
 SET_TARGET_PORT_GROUPS = cdb("SET TARGET PORT GROUPS", 0xA4, (Int("parameter_list_length", 6, 4),), 0x0A)
+REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS = cdb("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xA3, (
+    Bit("repd", 2, 7),
+    Int("allocation_length", 6, 4),
+), 0x0D)  # fmt: skip
+REPORT_TIMESTAMP = cdb("REPORT TIMESTAMP", 0xA3, (Int("allocation_length", 6, 4),), 0x0F)
+SET_IDENTIFYING_INFORMATION = cdb("SET IDENTIFYING INFORMATION", 0xA4, (
+    Int("parameter_list_length", 6, 4),
+    Bits("information_type", 10, high=7, low=1),
+), 0x06)  # fmt: skip
+SET_TIMESTAMP = cdb("SET TIMESTAMP", 0xA4, (Int("parameter_list_length", 6, 4),), 0x0F)
 
 # SBC-3 clause 5
 READ_6 = cdb("READ(6)", 0x08, _LBA_6)
@@ -139,6 +164,9 @@ VERIFY_12 = cdb("VERIFY(12)", 0xAF, (*_VERIFY_BITS, _lba(4), Int("verification_l
 
 LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_length", "prefetch_length")
 """How the commands that name a range of blocks call its length."""
+
+ZERO_IS_TO_THE_END = (WRITE_SAME_10, WRITE_SAME_16)
+"""Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (as long as WSNZ is 0).  Source: SBC-3 5.44."""
 
 LENGTH_0_OF_6_BYTES = 256
 """What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-3 5.9."""

@@ -21,8 +21,10 @@ from tcmu_gluster.scsi.command import (
 )
 from tcmu_gluster.scsi.identity import Identity, identity_from
 from tcmu_gluster.scsi.limits import Limits, UnitOptions
-from tcmu_gluster.scsi.mode_pages import ModePages
-from tcmu_gluster.scsi.persistence import Keeper
+from tcmu_gluster.scsi.log_pages import Statistics
+from tcmu_gluster.scsi.maintenance import Clock, Identification, Timestamp
+from tcmu_gluster.scsi.mode_pages import ModePages, Pages, rows_for
+from tcmu_gluster.scsi.persistence import DamagedRecord, Keeper
 from tcmu_gluster.scsi.reservations import Reservations
 from tcmu_gluster.scsi.sense import (
     READING,
@@ -41,6 +43,7 @@ from tcmu_gluster.scsi.sense import (
 )
 from tcmu_gluster.scsi.table import COMMANDS, CommandTable, Entry, Feature, Gate
 from tcmu_gluster.scsi.task import Task, TaskSet
+from tcmu_gluster.scsi.thresholds import Thresholds
 from tcmu_gluster.scsi.unit_attention import UnitAttentions
 
 Report = Callable[[Command, BaseException], None]
@@ -55,6 +58,7 @@ class LogicalUnit:
     """One disk: a backend, and what SCSI knows about it. Lives in one thread; execute() never raises.
 
     report(command, error) is called for an error that nobody foresaw, before it is answered INTERNAL TARGET FAILURE.
+    clock tells the time; without one the unit has no timestamp.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class LogicalUnit:
         identity: Optional[Identity] = None,
         *,
         report: Optional[Report] = None,
+        clock: Optional[Clock] = None,
         rows: Sequence[Entry] = COMMANDS,
     ) -> None:
         self.backend = backend
@@ -71,7 +76,10 @@ class LogicalUnit:
         self.identity = identity or identity_from(backend.identity)
         self.report = report
         self.attentions = UnitAttentions()
-        self.modes = ModePages()
+        self.statistics = Statistics()
+        self.identification = Identification()
+        self.timestamp = Timestamp(clock) if clock is not None else None
+        self.thresholds = Thresholds()
         self.tasks = TaskSet(self._start_waiting)
         self.keeper = Keeper(backend)
         self.reserved = Reservations(self)
@@ -80,25 +88,40 @@ class LogicalUnit:
         self._not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
         self._inventories: dict[Nexus, Callable[[], Sequence[int]]] = {}
-        wanted = self.options.thin
-        self.thin = backend.capabilities.can_discard if wanted is None else wanted
-        features = (Feature.THIN if self.thin else Feature.NONE) | (
-            Feature.REMOVABLE if self.options.removable else Feature.NONE
-        )
-        features |= Feature.RESERVATIONS if self.options.reservations else Feature.NONE
-        features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
-        self.commands = CommandTable(rows, features)
-        self.limits = Limits.of(self.options, backend.capabilities, self.thin)
+        self._rows = rows
+        self._use_capabilities()
+        self.modes = ModePages(rows_for(self.thin))
+        self._restore()
         # read by every READ and WRITE
-        self._slots = self.commands.slots
         self.block_size_bytes = self.options.block_size_bytes
-        self.transfer_blocks = self.limits.transfer_blocks
         self.blocks = backend.size_bytes // self.block_size_bytes
         self.durable_writes = False
         self.write_protected = False
         self.descriptor_sense = False
         self.quiet = True
         self.look_again()
+
+    def _use_capabilities(self) -> None:
+        """What follows from the options and from what the backend can do."""
+        wanted, capabilities = self.options.thin, self.backend.capabilities
+        self.thin = capabilities.can_discard if wanted is None else wanted
+        features = Feature.THIN if self.thin else Feature.NONE
+        features |= Feature.REMOVABLE if self.options.removable else Feature.NONE
+        features |= Feature.RESERVATIONS if self.options.reservations else Feature.NONE
+        features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
+        features |= Feature.CLOCK if self.timestamp is not None else Feature.NONE
+        self.commands = CommandTable(self._rows, features)
+        self.limits = Limits.of(self.options, capabilities, self.thin)
+        self._slots = self.commands.slots
+        self.transfer_blocks = self.limits.transfer_blocks
+
+    def _restore(self) -> None:
+        """What the record beside the disk keeps for this unit."""
+        try:
+            self.modes.restore(self.keeper.record.section("mode_pages"))
+            self.identification.restore(self.keeper.record.section("identifying_information"))
+        except DamagedRecord as error:
+            self.keeper.note_damage(str(error))
 
     # -- commands ------------------------------------------------------------------------------------------------
 
@@ -239,7 +262,30 @@ class LogicalUnit:
         """An administrator gave up a damaged record: no reservation, no saved page, and ready again."""
         self.keeper.forget()
         self.reserved = Reservations(self)
+        self.modes = ModePages(rows_for(self.thin))
+        self.identification = Identification()
         self.look_again()
+
+    def take_modes(self, pages: Pages, by: Nexus, *, saved: bool = False) -> None:
+        """Mode pages hold from now on (and are the saved ones); the other nexuses hear of a change."""
+        if self.modes.take(pages, saved=saved):
+            self.attentions.establish_all(Asc.MODE_PARAMETERS_CHANGED, besides=by)
+            self.thresholds.look(self)
+            self.look_again()
+
+    def capabilities_changed(self) -> None:
+        """The backend turned out to be able to do less: every nexus hears that VPD pages say something else now."""
+        before = self.thin, self.limits
+        self._use_capabilities()
+        if (self.thin, self.limits) != before:
+            self.modes.use(rows_for(self.thin))
+            self.attentions.establish_all(Asc.INQUIRY_DATA_CHANGED)
+            self.attentions.establish_all(Asc.CAPACITY_DATA_CHANGED)
+            self.look_again()
+
+    def space_changed(self) -> None:
+        """The backend looked again at what is used and left (Backend.refresh_space)."""
+        self.thresholds.look(self)
 
     def capacity_changed(self) -> None:
         """The backend has another size now: every nexus hears of it."""
@@ -290,6 +336,11 @@ class LogicalUnit:
 
     # -- task management -----------------------------------------------------------------------------------------
 
+    @property
+    def functions(self) -> Sequence[Function]:
+        """The task management functions that manage() knows."""
+        return tuple(FUNCTIONS)
+
     def manage(self, request: TaskManagement, done: ManagementDone) -> None:
         """Task management for this unit; done(response) when its effect is complete, at once if nothing runs."""
         function = FUNCTIONS.get(request.function)
@@ -320,10 +371,12 @@ class LogicalUnit:
         self.reset(Asc.BUS_DEVICE_RESET, request.nexus, lambda: done(COMPLETE))
 
     def reset(self, asc: Asc, by: Optional[Nexus], done: Callable[[], None]) -> None:
-        """A reset: every task ends, mode parameters go back to their defaults, every nexus hears asc."""
+        """A reset: every task ends, mode parameters go back to the saved ones, every nexus hears asc."""
         tas = bool(self.modes.value(0x0A, "tas"))
         self.modes.reset()
         self.reserved.reset()
+        if self.timestamp is not None:
+            self.timestamp.reset()
         self.attentions.establish_all(asc)
         self.look_again()
         self._abort_all(by, done, None, tas)

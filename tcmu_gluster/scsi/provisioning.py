@@ -93,8 +93,10 @@ def _unmap_ranges(unit: LogicalUnit, data: bytes) -> list[tuple[int, int]]:
 def write_same(unit: LogicalUnit, command: Command) -> Steps:
     """WRITE SAME(10/16): repeat one logical block over a range, or unmap it.
 
-    NUMBER OF LOGICAL BLOCKS 0 is refused (WSNZ), and so is more than MAXIMUM WRITE SAME LENGTH. With UNMAP the range is
-    given back if it then reads as what was sent (zeros); another pattern is written.  Source: SBC-3 5.44.
+    NUMBER OF LOGICAL BLOCKS 0 means to the last one (WSNZ is 0). More than MAXIMUM WRITE SAME LENGTH is refused: what
+    takes hours must not hang on one command; but zeros to the last block may be one call to the storage.
+    With UNMAP the range is given back if it then reads as what was sent (zeros); another pattern is written.
+    Source: SBC-3 5.44.
     """
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
@@ -107,13 +109,18 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
     if fields.unmap and not unit.thin:
         raise InvalidFieldInCdb("unmap")
     check_range(unit, lba, blocks)
-    if not blocks or blocks > unit.limits.write_same_blocks:
-        raise InvalidFieldInCdb("number_of_logical_blocks")
     block = unit.block_size_bytes
     if has_block and command.data_out_bytes != block:
         raise InvalidFieldInCdb("number_of_logical_blocks")
+    is_zero = not has_block or buffers.is_zero(command.data_out)
+    if blocks > unit.limits.write_same_blocks:
+        raise InvalidFieldInCdb("number_of_logical_blocks")
+    if not blocks:
+        blocks = unit.blocks - lba
+        if blocks > unit.limits.write_same_blocks and not (is_zero and _in_one_call(unit, fields.unmap)):
+            raise InvalidFieldInCdb("number_of_logical_blocks")
     offset, length = lba * block, blocks * block
-    if has_block and not buffers.is_zero(command.data_out):
+    if not is_zero:
         yield from _fill(buffers.gather(command.data_out), offset, length)
     elif fields.unmap:
         yield from _discard(unit, offset, length)
@@ -124,13 +131,23 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
     return GOOD
 
 
+def _in_one_call(unit: LogicalUnit, unmap: int) -> bool:
+    """Whether the backend makes zeros of any range at once, and they need not be written."""
+    capabilities = unit.backend.capabilities
+    return capabilities.can_zero or bool(unmap and capabilities.can_discard)
+
+
 def _discard(unit: LogicalUnit, offset: int, length: int) -> Part:
-    """Give bytes back; where the backend turns out not to be able to, zeros are as good to whoever reads."""
+    """Give bytes back; where the backend turns out not to be able to, zeros are as good to whoever reads.
+
+    The unit then no longer says that it can, and its initiators hear of that.
+    """
     try:
         yield Discard(offset, length)
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
+        unit.capabilities_changed()
         yield from _zero(unit, offset, length)
 
 

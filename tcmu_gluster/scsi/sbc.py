@@ -68,6 +68,9 @@ def read(unit: LogicalUnit, command: Command) -> Result:
         raise InvalidFieldInCdb("rdprotect")
     if not blocks:
         return GOOD
+    statistics = unit.statistics
+    statistics.reads += 1
+    statistics.blocks_read += blocks
     views = command.data_in(blocks * unit.block_size_bytes)
     operation = Read(lba * unit.block_size_bytes, views)
     if command.cdb[1] and fields.fua:
@@ -86,6 +89,8 @@ def read_6(unit: LogicalUnit, command: Command) -> Result:
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     check_range(unit, lba, blocks)
+    unit.statistics.reads += 1
+    unit.statistics.blocks_read += blocks
     views = command.data_in(blocks * unit.block_size_bytes)
     return Read(lba * unit.block_size_bytes, views), Response(0, views)
 
@@ -109,6 +114,9 @@ def write(unit: LogicalUnit, command: Command) -> Result:
         views = whole_blocks(unit, command, blocks)
     if not length or not views:
         return GOOD
+    statistics = unit.statistics
+    statistics.writes += 1
+    statistics.blocks_written += blocks
     return Write(lba * unit.block_size_bytes, views, durable), GOOD
 
 
@@ -121,6 +129,8 @@ def write_6(unit: LogicalUnit, command: Command) -> Result:
     views = whole_blocks(unit, command, blocks)
     if not views:
         return GOOD
+    unit.statistics.writes += 1
+    unit.statistics.blocks_written += blocks
     return Write(lba * unit.block_size_bytes, views, unit.durable_writes), GOOD
 
 

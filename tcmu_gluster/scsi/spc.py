@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tcmu_gluster.scsi import buffers, vpd
 from tcmu_gluster.scsi.command import GOOD, Command, Response, lun_field
-from tcmu_gluster.scsi.mode_pages import ALL_PAGES, ALL_SUBPAGES, PageControl
+from tcmu_gluster.scsi.mode_pages import ALL_PAGES, ALL_SUBPAGES, Pages
 from tcmu_gluster.scsi.sense import (
     Asc,
-    IllegalRequest,
     InvalidFieldInCdb,
     InvalidFieldInParameterList,
     ParameterListLengthError,
@@ -22,6 +21,7 @@ from tcmu_gluster.wire.layout import Bit, Bits, Blob, Const, Int, Layout
 if TYPE_CHECKING:
     from tcmu_gluster.scsi.logical_unit import LogicalUnit
     from tcmu_gluster.scsi.table import Entry
+    from tcmu_gluster.scsi.task import Result, Steps
 
 DIRECT_ACCESS = 0x00
 NO_DEVICE = 0x1F
@@ -122,7 +122,7 @@ def inquiry(unit: LogicalUnit, command: Command) -> Response:
     fields = command.fields
     if fields.evpd:
         page = vpd.PAGES.get(fields.page_code)
-        if page is None:
+        if page is None or not page.is_there(unit, command.nexus):
             raise InvalidFieldInCdb("page_code")
         data = page.build(unit, command.nexus)
         header = vpd.HEADER.pack(page_code=page.page_code, page_length=len(data))
@@ -209,9 +209,7 @@ def _long_descriptor(unit: LogicalUnit) -> bytes:
 
 
 def _mode_pages(unit: LogicalUnit, fields: Any) -> bytes:
-    """The pages that PC, PAGE CODE and SUBPAGE CODE ask for."""
-    if fields.pc == PageControl.SAVED:
-        raise IllegalRequest(Asc.SAVING_PARAMETERS_NOT_SUPPORTED)
+    """The pages that PC, PAGE CODE and SUBPAGE CODE ask for; a page that nobody saved has its default values saved."""
     if fields.page_code == ALL_PAGES and fields.subpage_code not in (0, ALL_SUBPAGES):
         raise InvalidFieldInCdb("subpage_code")
     rows = list(unit.modes.select(fields.page_code, fields.subpage_code))
@@ -221,30 +219,51 @@ def _mode_pages(unit: LogicalUnit, fields: Any) -> bytes:
     return b"".join(unit.modes.bytes_of(row, fields.pc) for row in rows)
 
 
-def mode_select_6(unit: LogicalUnit, command: Command) -> Response:
+def mode_select_6(unit: LogicalUnit, command: Command) -> Result:
     """MODE SELECT(6).  Source: SPC-4 6.9."""
     return _mode_select(unit, command, MODE_HEADER_6, BLOCK_DESCRIPTOR)
 
 
-def mode_select_10(unit: LogicalUnit, command: Command) -> Response:
+def mode_select_10(unit: LogicalUnit, command: Command) -> Result:
     """MODE SELECT(10).  Source: SPC-4 6.10."""
     return _mode_select(unit, command, MODE_HEADER_10, BLOCK_DESCRIPTOR)
 
 
-def _mode_select(unit: LogicalUnit, command: Command, header: Layout, short: Layout) -> Response:
-    """Judge the header, the block descriptor and all pages, then take the pages over; the others hear of a change."""
+def _mode_select(unit: LogicalUnit, command: Command, header: Layout, short: Layout) -> Result:
+    """Judge the header, the block descriptor and all pages, then take the pages over; the others hear of a change.
+
+    SP: all pages that can be saved are saved, with what was sent; GOOD when that is on stable storage.
+    """
     fields = command.fields
     command.data_out_wanted = fields.parameter_list_length
     if not fields.pf:
         raise InvalidFieldInCdb("pf")
+    pages: Pages = {}
+    if fields.parameter_list_length:
+        pages = _selected_pages(unit, command, header, short)
     if fields.sp:
-        raise InvalidFieldInCdb("sp")
-    if not fields.parameter_list_length:
-        return GOOD
+        return _save_modes(unit, command, pages)
+    unit.take_modes(pages, command.nexus)
+    return GOOD
+
+
+def _save_modes(unit: LogicalUnit, command: Command, pages: Pages) -> Steps:
+    def stable() -> None:
+        unit.take_modes(pages, command.nexus, saved=True)
+
+    yield from unit.keeper.keep("mode_pages", unit.modes.to_save(pages), stable)
+    return GOOD
+
+
+def _selected_pages(unit: LogicalUnit, command: Command, header: Layout, short: Layout) -> Pages:
+    """The pages of a MODE SELECT list, judged."""
+    fields = command.fields
     data = buffers.gather(command.data_out, min(fields.parameter_list_length, command.data_out_bytes))
     if len(data) < header.size_bytes:
         raise ParameterListLengthError()
     head = header.unpack(data)
+    if head.medium_type:
+        raise InvalidFieldInParameterList("medium_type", layout=header)
     at = header.size_bytes
     if head.block_descriptor_length:
         layout = LONG_BLOCK_DESCRIPTOR if getattr(head, "longlba", 0) else short
@@ -254,10 +273,7 @@ def _mode_select(unit: LogicalUnit, command: Command, header: Layout, short: Lay
             raise ParameterListLengthError()
         _check_descriptor(unit, layout, layout.unpack(data, at), at)
         at += layout.size_bytes
-    if unit.modes.change(data[at:], at):
-        unit.attentions.establish_all(Asc.MODE_PARAMETERS_CHANGED, besides=command.nexus)
-        unit.look_again()
-    return GOOD
+    return unit.modes.judge(data[at:], at)
 
 
 def _check_descriptor(unit: LogicalUnit, layout: Layout, descriptor: Any, base: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import Any, Optional, Union
 
-from tcmu_gluster.scsi import alua, cdb, provisioning, sbc, spc
+from tcmu_gluster.scsi import alua, cdb, log_pages, maintenance, provisioning, sbc, spc
 from tcmu_gluster.scsi import persistent_reserve as reserve
 from tcmu_gluster.scsi.overlap import ATOMIC, EXCLUSIVE, FREE, READS, WRITES, Overlap
 from tcmu_gluster.wire.layout import Layout
@@ -55,6 +55,8 @@ class Feature(IntFlag):
     """The unit knows its target ports and their groups."""
     SETS_GROUPS = 1 << 6
     """Initiators may set the groups' states."""
+    CLOCK = 1 << 8
+    """Somebody tells the unit the time."""
 
 
 Handler = Callable[[Any, Any], Any]
@@ -92,6 +94,8 @@ class Entry:
         self.control = layout.size_bytes - 1
         self.record, self.unpack_raw = layout.record, layout.unpack_raw
         self.no_length = cdb.LENGTH_0_OF_6_BYTES if layout.size_bytes == 6 else 0
+        if layout in cdb.ZERO_IS_TO_THE_END:
+            self.no_length = WHOLE_UNIT[1]
         self.length_name = next((field for field in cdb.LENGTH_FIELDS if field in layout.fields), "")
         usage = bytearray(layout.usage())
         if service_action is not None:  # the code itself stands where the mask of its field would
@@ -122,7 +126,7 @@ ATTENTION, MEDIUM, SHARED, OPEN, SPC_2 = Gate.ATTENTION, Gate.MEDIUM, Gate.SHARE
 ALWAYS = ATTENTION | OPEN | SPC_2
 JUDGED = OPEN | SPC_2  # the reservation commands themselves: their handlers decide
 RESERVATIONS, PORTS, SETS_GROUPS = Feature.RESERVATIONS, Feature.PORTS, Feature.SETS_GROUPS
-THIN = Feature.THIN
+THIN, CLOCK = Feature.THIN, Feature.CLOCK
 READ_GATES = MEDIUM | SHARED
 WRITE_GATES = MEDIUM | Gate.MODIFIES
 
@@ -147,6 +151,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x35, None, cdb.SYNCHRONIZE_CACHE_10, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
     Entry(0x41, None, cdb.WRITE_SAME_10,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
     Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN),
+    Entry(0x4C, None, cdb.LOG_SELECT,           log_pages.log_select,        OUT,  Gate.NONE,        FREE),
+    Entry(0x4D, None, cdb.LOG_SENSE,            log_pages.log_sense,         IN,   OPEN,             FREE),
     Entry(0x55, None, cdb.MODE_SELECT_10,       spc.mode_select_10,          OUT,  Gate.NONE,        EXCLUSIVE),
     Entry(0x56, None, cdb.RESERVE_10, reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x57, None, cdb.RELEASE_10, reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
@@ -175,10 +181,18 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | JUDGED,  FREE),
     Entry(0x9E, 0x12, cdb.GET_LBA_STATUS,       provisioning.get_lba_status, IN,   READ_GATES,       READS),
     Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ALWAYS,           FREE),
+    Entry(0xA3, 0x05, cdb.REPORT_IDENTIFYING_INFORMATION,
+          maintenance.report_identifying_information, IN, OPEN, FREE),
     Entry(0xA3, 0x0A, cdb.REPORT_TARGET_PORT_GROUPS, alua.report_target_port_groups, IN, OPEN, FREE, PORTS),
     Entry(0xA3, 0x0C, cdb.REPORT_SUPPORTED_OPERATION_CODES,
           spc.report_supported_operation_codes, IN, SHARED, FREE),
+    Entry(0xA3, 0x0D, cdb.REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS,
+          maintenance.report_supported_task_management_functions, IN, OPEN, FREE),
+    Entry(0xA3, 0x0F, cdb.REPORT_TIMESTAMP,     maintenance.report_timestamp, IN,  OPEN,             FREE,      CLOCK),
+    Entry(0xA4, 0x06, cdb.SET_IDENTIFYING_INFORMATION,
+          maintenance.set_identifying_information, OUT, Gate.NONE, FREE),
     Entry(0xA4, 0x0A, cdb.SET_TARGET_PORT_GROUPS, alua.set_target_port_groups, OUT, Gate.NONE, FREE, SETS_GROUPS),
+    Entry(0xA4, 0x0F, cdb.SET_TIMESTAMP,        maintenance.set_timestamp,   OUT,  Gate.NONE,        FREE,      CLOCK),
     Entry(0xA8, None, cdb.READ_12,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0xAA, None, cdb.WRITE_12,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
     Entry(0xAE, None, cdb.WRITE_AND_VERIFY_12,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),

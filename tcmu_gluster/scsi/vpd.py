@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tcmu_gluster.scsi.command import Nexus
+from tcmu_gluster.scsi.thresholds import threshold_exponent
 from tcmu_gluster.wire.layout import Bit, Bits, Int, Layout
 
 if TYPE_CHECKING:
@@ -22,6 +23,32 @@ DESIGNATION = Layout("designation descriptor", 4, (
     Bits("protocol_identifier", 0, high=7, low=4), Bits("code_set", 0, high=3, low=0),
     Bit("piv", 1, 7), Bits("association", 1, high=5, low=4), Bits("designator_type", 1, high=3, low=0),
     Int("designator_length", 3, 1),
+))  # fmt: skip
+
+EXTENDED_INQUIRY_DATA = Layout("Extended INQUIRY Data", 60, (  # byte 4 of the page is byte 0 here
+    Bits("activate_microcode", 0, high=7, low=6), Bits("spt", 0, high=5, low=3), Bit("grd_chk", 0, 2),
+    Bit("app_chk", 0, 1), Bit("ref_chk", 0, 0),
+    Bit("uask_sup", 1, 5), Bit("group_sup", 1, 4), Bit("prior_sup", 1, 3), Bit("headsup", 1, 2), Bit("ordsup", 1, 1),
+    Bit("simpsup", 1, 0),
+    Bit("wu_sup", 2, 3), Bit("crd_sup", 2, 2), Bit("nv_sup", 2, 1), Bit("v_sup", 2, 0),
+    Bit("p_i_i_sup", 3, 4), Bit("luiclr", 3, 0),
+    Bit("r_sup", 4, 4), Bit("cbcs", 4, 0),
+    Bits("multi_i_t_nexus_microcode_download", 5, high=3, low=0),
+    Int("extended_self_test_completion_minutes", 6, 2),
+    Bit("poa_sup", 8, 7), Bit("hra_sup", 8, 6), Bit("vsa_sup", 8, 5),
+    Int("maximum_supported_sense_data_length", 9, 1),
+))  # fmt: skip
+
+MODE_PAGE_POLICY = Layout("mode page policy descriptor", 4, (
+    Bits("policy_page_code", 0, high=5, low=0), Int("policy_subpage_code", 1, 1),
+    Bit("mlus", 2, 7), Bits("mode_page_policy", 2, high=1, low=0),
+))  # fmt: skip
+SHARED_PAGES = 0b00  # MODE PAGE POLICY
+
+SCSI_PORT = Layout("SCSI port designation descriptor", 12, (
+    Int("relative_port_identifier", 2, 2),
+    Int("initiator_port_transportid_length", 6, 2),
+    Int("target_port_descriptors_length", 10, 2),
 ))  # fmt: skip
 
 BLOCK_LIMITS = Layout("Block Limits", 60, (  # byte 4 of the page is byte 0 here
@@ -65,7 +92,7 @@ Builder = Callable[["LogicalUnit", Nexus], bytes]
 
 def supported_pages(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """00h Supported VPD Pages."""
-    return bytes(sorted(PAGES))
+    return bytes(code for code in sorted(PAGES) if PAGES[code].is_there(unit, nexus))
 
 
 def unit_serial_number(unit: LogicalUnit, nexus: Nexus) -> bytes:
@@ -92,10 +119,14 @@ def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
         if unit.options.ports:
             group = nexus.target_port_group.to_bytes(4, "big")
             page += designator(BINARY, TARGET_PORT_GROUP, group, TARGET_PORT, ISCSI)
-        port_name = f"{nexus.target_name},t,0x{nexus.portal_group_tag:04x}"
-        page += designator(UTF_8, SCSI_NAME_STRING, name_string(port_name), TARGET_PORT, ISCSI)
+        page += _port_name(nexus)
         page += designator(UTF_8, SCSI_NAME_STRING, name_string(nexus.target_name), TARGET_DEVICE, ISCSI)
     return page
+
+
+def _port_name(nexus: Nexus) -> bytes:
+    port_name = f"{nexus.target_name},t,0x{nexus.portal_group_tag:04x}"
+    return designator(UTF_8, SCSI_NAME_STRING, name_string(port_name), TARGET_PORT, ISCSI)
 
 
 def name_string(name: str) -> bytes:
@@ -104,11 +135,36 @@ def name_string(name: str) -> bytes:
     return text + bytes(-len(text) % 4)
 
 
+def management_network_addresses(unit: LogicalUnit, nexus: Nexus) -> bytes:
+    """85h Management Network Addresses: none is told."""
+    return b""
+
+
+def extended_inquiry_data(unit: LogicalUnit, nexus: Nexus) -> bytes:
+    """86h Extended INQUIRY Data: all task attributes but ACA, and a write cache that is lost without power."""
+    return bytes(EXTENDED_INQUIRY_DATA.pack(headsup=1, ordsup=1, simpsup=1, v_sup=1))
+
+
+def mode_page_policy(unit: LogicalUnit, nexus: Nexus) -> bytes:
+    """87h Mode Page Policy: one set of values, for all nexuses."""
+    return bytes(MODE_PAGE_POLICY.pack(
+        policy_page_code=0x3F, policy_subpage_code=0xFF, mode_page_policy=SHARED_PAGES
+    ))  # fmt: skip
+
+
+def scsi_ports(unit: LogicalUnit, nexus: Nexus) -> bytes:
+    """88h SCSI Ports: the one that the nexus came through; what iSCSI calls the others is not known here."""
+    name = _port_name(nexus)
+    return bytes(SCSI_PORT.pack(
+        relative_port_identifier=nexus.relative_target_port, target_port_descriptors_length=len(name)
+    )) + name  # fmt: skip
+
+
 def block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """B0h Block Limits."""
     limits = unit.limits
     return bytes(BLOCK_LIMITS.pack(
-        wsnz=1,
+        wsnz=0,
         maximum_compare_and_write_length=limits.compare_and_write_blocks,
         optimal_transfer_length_granularity=limits.optimal_granularity_blocks,
         maximum_transfer_length=limits.transfer_blocks,
@@ -130,27 +186,38 @@ def logical_block_provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """B2h Logical Block Provisioning."""
     thin = unit.thin
     return bytes(LOGICAL_BLOCK_PROVISIONING.pack(
+        threshold_exponent=threshold_exponent(unit.block_size_bytes) if thin else 0,
         lbpu=thin, lbpws=thin, lbpws10=thin, lbprz=thin, provisioning_type=THIN_PROVISIONED if thin else 0,
     ))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class VpdPage:
-    """A row: what the page is called, and what makes its bytes after the header."""
+    """A row: what the page is called, and what makes its bytes after the header. ports: only where a port is known."""
 
     page_code: int
     name: str
+    source: str
     build: Builder
+    ports: bool = False
+
+    def is_there(self, unit: LogicalUnit, nexus: Nexus) -> bool:
+        """Whether the unit has it for this nexus."""
+        return bool(nexus.target_name) or not self.ports
 
 
 PAGES: dict[int, VpdPage] = {
     page.page_code: page
     for page in (
-        VpdPage(0x00, "Supported VPD Pages", supported_pages),
-        VpdPage(0x80, "Unit Serial Number", unit_serial_number),
-        VpdPage(0x83, "Device Identification", device_identification),
-        VpdPage(0xB0, "Block Limits", block_limits),
-        VpdPage(0xB1, "Block Device Characteristics", block_device_characteristics),
-        VpdPage(0xB2, "Logical Block Provisioning", logical_block_provisioning),
+        VpdPage(0x00, "Supported VPD Pages", "SPC-4 7.8", supported_pages),
+        VpdPage(0x80, "Unit Serial Number", "SPC-4 7.8", unit_serial_number),
+        VpdPage(0x83, "Device Identification", "SPC-4 7.8", device_identification),
+        VpdPage(0x85, "Management Network Addresses", "SPC-4 7.8", management_network_addresses),
+        VpdPage(0x86, "Extended INQUIRY Data", "SPC-4 7.8", extended_inquiry_data),
+        VpdPage(0x87, "Mode Page Policy", "SPC-4 7.8", mode_page_policy),
+        VpdPage(0x88, "SCSI Ports", "SPC-4 7.8", scsi_ports, ports=True),
+        VpdPage(0xB0, "Block Limits", "SBC-3 6.5", block_limits),
+        VpdPage(0xB1, "Block Device Characteristics", "SBC-3 6.5", block_device_characteristics),
+        VpdPage(0xB2, "Logical Block Provisioning", "SBC-3 6.5", logical_block_provisioning),
     )
 }

@@ -197,8 +197,7 @@ def test_a_restricted_port_that_is_set_active_again_serves(two: Two) -> None:
 def test_where_the_front_keeps_the_ports_nothing_is_told() -> None:
     node = Node(LogicalUnit(memory(), UnitOptions(ports=False)), "host")
     assert not node.run(cdb.INQUIRY.pack(allocation_length=96)).data[5] & 0x30
-    answer = node.run(cdb.SET_TARGET_PORT_GROUPS.pack())
-    assert answer.asc == Asc.INVALID_COMMAND_OPERATION_CODE
+    assert node.run(cdb.SET_TARGET_PORT_GROUPS.pack()).asc == Asc.INVALID_FIELD_IN_CDB
     assert node.run(cdb.REPORT_TARGET_PORT_GROUPS.pack(allocation_length=255)).asc == Asc.INVALID_FIELD_IN_CDB
     data = node.run(cdb.INQUIRY.pack(evpd=1, page_code=0x83, allocation_length=1024)).data
     assert bytes.fromhex("51950004") not in data

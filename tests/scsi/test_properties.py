@@ -35,7 +35,10 @@ class Shadow:
         self.reported: list[BaseException] = []
         self.backend = memory(BLOCKS * 512)
         self.unit = LogicalUnit(
-            self.backend, UnitOptions(**options), report=lambda command, error: self.reported.append(error)
+            self.backend,
+            UnitOptions(**options),
+            report=lambda command, error: self.reported.append(error),
+            clock=lambda: 1e9,
         )
         self.refill()
 

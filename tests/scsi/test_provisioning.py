@@ -15,6 +15,7 @@ from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.provisioning import DEALLOCATED, MAPPED, _runs
 from tcmu_gluster.scsi.sense import Asc, SenseKey
+from tcmu_gluster.scsi.table import CommandTable
 from tcmu_gluster.wire.layout import Layout
 from tests.doubles.backends import FaultyBackend, RecordingBackend
 from tests.doubles.host import Answer, Host, memory
@@ -165,7 +166,6 @@ def test_write_same_in_chunks(disk: Disk) -> None:
 @pytest.mark.parametrize("layout", WRITE_SAMES, ids=lambda layout: layout.name)
 def test_write_same_refuses(disk: Disk, layout: Layout) -> None:
     count = layout.field_pointer("number_of_logical_blocks")
-    refused(disk.run(layout.pack(), bytes(512)), Asc.INVALID_FIELD_IN_CDB, count)  # WSNZ
     refused(disk.run(layout.pack(number_of_logical_blocks=1), bytes(511)), Asc.INVALID_FIELD_IN_CDB, count)
     refused(disk.run(layout.pack(number_of_logical_blocks=1), bytes(1024)), Asc.INVALID_FIELD_IN_CDB, count)
     one = {"number_of_logical_blocks": 1}
@@ -173,6 +173,35 @@ def test_write_same_refuses(disk: Disk, layout: Layout) -> None:
     refused(disk.run(layout.pack(**one, wrprotect=1), bytes(512)), Asc.INVALID_FIELD_IN_CDB, (1, 7))
     refused(disk.run(layout.pack(**one, logical_block_address=BLOCKS), bytes(512)), Asc.LBA_OUT_OF_RANGE)
     assert disk.backend.calls == []
+
+
+@pytest.mark.parametrize("layout", WRITE_SAMES, ids=lambda layout: layout.name)
+@pytest.mark.parametrize(("unmap", "operation"), [(0, "zero"), (1, "discard")])
+def test_write_same_of_0_blocks_goes_to_the_last_one(disk: Disk, layout: Layout, unmap: int, operation: str) -> None:
+    assert disk.run(layout.pack(logical_block_address=BLOCKS - 16, unmap=unmap), bytes(512)).good
+    assert disk.backend.calls == [(operation, (BLOCKS - 16) * 512, 16 * 512, False)]
+
+
+def test_write_same_of_a_pattern_to_the_last_block(disk: Disk) -> None:
+    assert disk.run(cdb.WRITE_SAME_16.pack(logical_block_address=BLOCKS - 3), b"\x22" * 512).good
+    assert disk.blocks(BLOCKS - 4, 4) == b"\x11" * 512 + b"\x22" * 3 * 512
+
+
+def test_to_the_last_block_there_is_a_limit_only_for_what_has_to_be_written() -> None:
+    disk = Disk(maximum_write_same_bytes=4096)
+    assert disk.run(cdb.WRITE_SAME_16.pack(), bytes(512)).good
+    refused(disk.run(cdb.WRITE_SAME_16.pack(), b"\x22" * 512), Asc.INVALID_FIELD_IN_CDB, (10, None))
+    slow = Disk(can_zero=False, maximum_write_same_bytes=4096)
+    refused(slow.run(cdb.WRITE_SAME_16.pack(), bytes(512)), Asc.INVALID_FIELD_IN_CDB, (10, None))
+    assert slow.run(cdb.WRITE_SAME_16.pack(unmap=1), bytes(512)).good
+
+
+def test_write_same_of_0_blocks_names_all_of_them_to_the_overlap_rules() -> None:
+    row = CommandTable().find(0x93)
+    assert row is not None
+    first, end = row.extent(cdb.WRITE_SAME_16.unpack(cdb.WRITE_SAME_16.pack(logical_block_address=9)))
+    assert first == 9
+    assert end >= 1 << 64
 
 
 def test_write_same_beyond_its_limit_is_refused() -> None:

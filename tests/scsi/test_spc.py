@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.command import Status
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.persistence import UnitRecord
 from tcmu_gluster.scsi.sense import Asc, SenseKey
 from tcmu_gluster.scsi.table import COMMANDS
+from tests.doubles.backends import FaultyBackend
 from tests.doubles.host import Answer, Host, memory
 
 
 @pytest.fixture
 def unit() -> LogicalUnit:
-    return LogicalUnit(memory())
+    return LogicalUnit(memory(), clock=lambda: 0.0)
 
 
 @pytest.fixture
@@ -88,9 +92,9 @@ def test_request_sense_tells_why_the_unit_is_not_ready(unit: LogicalUnit, host: 
 
 def test_mode_sense_6_of_all_pages(host: Host) -> None:
     data = host.run(cdb.MODE_SENSE_6.pack(page_code=0x3F, allocation_length=255)).data
-    # header: 3 bytes + descriptor + 20 + 12 + 12 follow; DPOFUA; 8 bytes of descriptor: 2048 blocks of 512
-    assert data[:12].hex() == "37001008" + "00000800" + "00000200"
-    assert [data[12], data[32], data[44]] == [0x08, 0x0A, 0x1C]
+    # header: 3 bytes + descriptor + 12 + 16 + 20 + 12 + 40 + 12 follow; DPOFUA; 8 bytes: 2048 blocks of 512
+    assert data[:12].hex() == "7b001008" + "00000800" + "00000200"
+    assert [data[at] & 0x3F for at in (12, 24, 40, 60, 72, 112)] == [0x01, 0x02, 0x08, 0x0A, 0x1A, 0x1C]
     assert len(data) == data[0] + 1
 
 
@@ -104,7 +108,7 @@ def test_mode_sense_10_with_a_long_descriptor(host: Host) -> None:
 def test_mode_sense_without_block_descriptor(host: Host) -> None:
     data = host.run(cdb.MODE_SENSE_6.pack(dbd=1, page_code=0x0A, allocation_length=255)).data
     assert data[3] == 0
-    assert data[4] == 0x0A
+    assert data[4] == 0x8A
 
 
 def test_mode_sense_says_write_protected() -> None:
@@ -115,9 +119,8 @@ def test_mode_sense_says_write_protected() -> None:
 @pytest.mark.parametrize(
     ("fields", "asc", "pointer"),
     [
-        ({"page_code": 0x3F, "pc": 3}, Asc.SAVING_PARAMETERS_NOT_SUPPORTED, None),
-        ({"page_code": 0x01}, Asc.INVALID_FIELD_IN_CDB, (2, 5)),
-        ({"page_code": 0x0A, "subpage_code": 1}, Asc.INVALID_FIELD_IN_CDB, (3, None)),
+        ({"page_code": 0x03}, Asc.INVALID_FIELD_IN_CDB, (2, 5)),
+        ({"page_code": 0x0A, "subpage_code": 2}, Asc.INVALID_FIELD_IN_CDB, (3, None)),
         ({"page_code": 0x3F, "subpage_code": 1}, Asc.INVALID_FIELD_IN_CDB, (3, None)),
     ],
 )
@@ -191,6 +194,7 @@ def test_mode_select_accepts_the_block_descriptor_that_mode_sense_gave(host: Hos
         ("00000008", "00000900" + "00000200", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (4, None)),
         ("00000008", "00000000" + "00001000", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (9, 7)),
         ("00000000", "3e00", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (4, 5)),
+        ("00010000", "", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (1, None)),
     ],
 )
 def test_mode_select_refuses_lists_that_lie(host: Host, head: str, pages: str, asc: Asc, pointer: object) -> None:
@@ -199,9 +203,70 @@ def test_mode_select_refuses_lists_that_lie(host: Host, head: str, pages: str, a
 
 def test_mode_select_refuses_what_it_can_not_do(host: Host) -> None:
     refused(host.run(cdb.MODE_SELECT_6.pack(pf=0, parameter_list_length=4), bytes(4)), Asc.INVALID_FIELD_IN_CDB, (1, 4))
-    answer = host.run(cdb.MODE_SELECT_6.pack(pf=1, sp=1, parameter_list_length=4), bytes(4))
-    refused(answer, Asc.INVALID_FIELD_IN_CDB, (1, 0))
     assert host.run(cdb.MODE_SELECT_6.pack(pf=1)).good
+
+
+def save(host: Host, page: bytes) -> Answer:
+    data = bytes(4) + page
+    return host.run(cdb.MODE_SELECT_6.pack(pf=1, sp=1, parameter_list_length=len(data)), data)
+
+
+def test_saved_mode_pages_outlast_the_unit() -> None:
+    backend = memory()
+    unit = LogicalUnit(backend)
+    host = Host(unit)
+    page = page_of(host, 0x08)
+    page[2] = 0
+    assert save(host, bytes(page)).good
+    assert unit.durable_writes
+    again = LogicalUnit(backend)
+    assert again.durable_writes
+    sensed = Host(again).run(cdb.MODE_SENSE_6.pack(dbd=1, pc=3, page_code=0x08, allocation_length=255)).data
+    assert sensed[4:] == bytes(page)
+
+
+def test_a_reset_brings_the_saved_values_back(unit: LogicalUnit, host: Host) -> None:
+    page = page_of(host, 0x0A)
+    page[2] |= 0x04  # D_SENSE
+    assert save(host, bytes(page)).good
+    page[2] &= ~0x04
+    assert select_6(host, bytes(page)).good
+    assert not unit.descriptor_sense
+    unit.reset(Asc.BUS_DEVICE_RESET, None, lambda: None)
+    assert unit.descriptor_sense
+
+
+def test_a_save_that_fails_changes_nothing() -> None:
+    faulty = FaultyBackend(memory())
+    unit = LogicalUnit(faulty)
+    host = Host(unit)
+    page = page_of(host, 0x08)
+    page[2] = 0
+    faulty.fail("store_sidecar", errno.ENOSPC)
+    answer = save(host, bytes(page))
+    assert (answer.key, answer.asc) == (SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
+    assert not unit.durable_writes
+    assert page_of(host, 0x08)[2] == 4
+
+
+def test_a_damaged_record_keeps_the_disk_back_until_somebody_decides() -> None:
+    backend = memory()
+    backend.store_sidecar(b"{}", lambda outcome: None)
+    unit = LogicalUnit(backend)
+    host = Host(unit)
+    answer = host.run(cdb.TEST_UNIT_READY.pack())
+    assert (answer.key, answer.asc) == (SenseKey.NOT_READY, Asc.MANUAL_INTERVENTION_REQUIRED)
+    assert "damaged" in unit.trouble
+    unit.forget_record()
+    assert host.run(cdb.TEST_UNIT_READY.pack()).good
+    assert unit.trouble == ""
+
+
+def test_a_section_of_the_record_that_makes_no_sense_is_damage_too() -> None:
+    backend = memory()
+    record = UnitRecord().with_section("mode_pages", {"08": "0812"})
+    backend.store_sidecar(record.encode(), lambda outcome: None)
+    assert "mode page 08" in LogicalUnit(backend).trouble
 
 
 # -- REPORT SUPPORTED OPERATION CODES ----------------------------------------------------------------------------

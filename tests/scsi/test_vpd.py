@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tcmu_gluster.scsi import cdb, vpd
 from tcmu_gluster.scsi.identity import identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.sense import Asc
 from tcmu_gluster.scsi.target import Target
 from tests.doubles.host import Host, memory
 
@@ -25,16 +28,21 @@ def host() -> Host:
     return Host(LogicalUnit(memory(), identity=identity_of_serial(SERIAL)))
 
 
+@pytest.fixture
+def iscsi_host() -> Host:
+    return Host(Target("iqn.2026-11.test:t", {0: LogicalUnit(memory(), identity=identity_of_serial(SERIAL))}))
+
+
 @pytest.mark.parametrize("code", sorted(vpd.PAGES))
-def test_page_length_counts_what_follows(host: Host, code: int) -> None:
-    data = page(host, code)
+def test_page_length_counts_what_follows(iscsi_host: Host, code: int) -> None:
+    data = page(iscsi_host, code)
     assert data[:2] == bytes([0, code])
     assert int.from_bytes(data[2:4], "big") == len(data) - 4
-    assert page(host, code, 8) == data[:8]
+    assert page(iscsi_host, code, 8) == data[:8]
 
 
 def test_supported_pages_are_ascending(host: Host) -> None:
-    assert page(host, 0x00)[4:].hex() == "008083b0b1b2"
+    assert page(host, 0x00)[4:].hex() == "008083858687b0b1b2"
 
 
 def test_serial_number(host: Host) -> None:
@@ -69,14 +77,14 @@ def test_name_strings_are_padded_and_ended(name: str) -> None:
 def test_block_limits(host: Host) -> None:
     data = page(host, 0xB0)
     assert len(data) == 64
-    assert data[4] == 1  # WSNZ
+    assert data[4] == 0  # WSNZ: WRITE SAME of 0 blocks means to the last one
     assert int.from_bytes(data[8:12], "big") == 16384  # 8 MiB
     assert int.from_bytes(data[20:24], "big") == 1 << 20
     assert data[32:36].hex() == "80000000"  # UGAVALID, aligned to 0
     assert int.from_bytes(data[36:44], "big") == 0xFFFF
 
 
-@pytest.mark.parametrize(("thin", "expected"), [(True, "00e40200"), (False, "00000000")])
+@pytest.mark.parametrize(("thin", "expected"), [(True, "0be40200"), (False, "00000000")])
 def test_logical_block_provisioning(thin: bool, expected: str) -> None:
     host = Host(LogicalUnit(memory(), UnitOptions(thin=thin)))
     assert page(host, 0xB2)[4:].hex() == expected
@@ -89,3 +97,51 @@ def test_a_thick_disk_limits_unmap_to_nothing() -> None:
 
 def test_the_medium_does_not_rotate(host: Host) -> None:
     assert page(host, 0xB1)[4:9].hex() == "0001000001"
+
+
+def test_threshold_sets_are_1_mib() -> None:
+    for block, exponent in ((512, 11), (4096, 8)):
+        host = Host(LogicalUnit(memory(), UnitOptions(block_size_bytes=block)))
+        assert page(host, 0xB2)[4] == exponent
+
+
+def test_extended_inquiry_data(host: Host) -> None:
+    # SPC-4 7.8: byte 5 HEADSUP, ORDSUP, SIMPSUP; byte 6 V_SUP; 60 bytes follow the header
+    assert page(host, 0x86).hex() == "0086003c" + "00070100" + "00" * 56
+
+
+def test_mode_pages_are_shared_by_all_nexuses(host: Host) -> None:
+    assert page(host, 0x87).hex() == "00870004" + "3fff0000"
+
+
+def test_no_management_address_is_told(host: Host) -> None:
+    assert page(host, 0x85).hex() == "00850000"
+
+
+def test_scsi_ports_name_the_one_that_the_nexus_came_through(iscsi_host: Host) -> None:
+    data = page(iscsi_host, 0x88)
+    name = b"iqn.2026-11.test:t,t,0x0001\0"
+    assert data[4:16].hex() == "0000" + "0001" + "0000" + "0000" + "0000" + "0020"
+    assert data[16:20].hex() == "5398001c"  # iSCSI, UTF-8; PIV, target port, SCSI name string
+    assert data[20:] == name
+
+
+def test_a_ring_knows_no_ports(host: Host) -> None:
+    answer = host.run(cdb.INQUIRY.pack(evpd=1, page_code=0x88, allocation_length=255))
+    assert answer.asc == Asc.INVALID_FIELD_IN_CDB
+
+
+def test_a_backend_that_turns_out_not_to_discard_makes_a_thick_disk() -> None:
+    backend = memory()
+    unit = LogicalUnit(backend)
+    host = Host(unit, attach=True)
+    host.run(cdb.TEST_UNIT_READY.pack())
+    unit.capabilities_changed()  # nothing did
+    assert host.run(cdb.TEST_UNIT_READY.pack()).good
+    backend.capabilities = dataclasses.replace(backend.capabilities, can_discard=False)
+    unit.capabilities_changed()
+    assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.INQUIRY_DATA_CHANGED
+    assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.CAPACITY_DATA_CHANGED
+    assert page(host, 0xB2)[4:].hex() == "00000000"
+    assert page(host, 0xB0)[20:32] == bytes(12)
+    assert host.run(cdb.UNMAP.pack()).asc == Asc.INVALID_COMMAND_OPERATION_CODE
