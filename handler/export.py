@@ -8,13 +8,16 @@ import logging
 import re
 import signal
 import sys
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
 from handler.accounts import Accounts
 from handler.bounds import make_front
 from handler.iscsi_front import IscsiFront
+from handler.space import SpaceWatch
 from handler.targets import EngineTarget
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.open import open_backing
@@ -112,7 +115,7 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
     backing = parse_backing(options.uri)
     backend = await loop.run_in_executor(None, lambda: _open(backing, loop, options))
     try:
-        unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report)
+        unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report, clock=time.time)
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])
@@ -120,7 +123,9 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
             if rule.kind is RuleKind.ALL and demands[0] is None:
                 log.warning("--allow all: every initiator that reaches the portal may read and write this disk")
         print(ready.as_json() if options.json else ready.as_text(), flush=True)
+        watch = loop.create_task(SpaceWatch(lambda: [unit], partial(loop.run_in_executor, None)).run())
         await stop.wait()
+        watch.cancel()
         await front.stop(LOGOUT_SECONDS)
         return await _flush(backend, loop)
     finally:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
 from .bounds import make_front
 from .control_server import ControlServer
@@ -28,6 +29,7 @@ from .operations import Operations
 from .operations.context import Context
 from .operations.whole import convert
 from .privileges import become, find_user, hand_over, paths_of
+from .space import SpaceWatch
 from .state import DiskFiles, StateFile
 from .world import World, reason_of
 
@@ -65,7 +67,10 @@ class Service:
             await self.world.in_thread(load_module)
             await self.devices.start()
         await self.engine.apply(configuration, strict=False)
-        self._tasks = [self.world.loop.create_task(work()) for work in (self._tick, self._retry, self._watch)]
+        watch = SpaceWatch(self._units, self.world.in_thread)
+        self._tasks = [
+            self.world.loop.create_task(work()) for work in (self._tick, self._retry, self._watch, watch.run)
+        ]
         self.notifier.ready(self._summary())
         log.info("ready: %s", self._summary())
 
@@ -75,6 +80,12 @@ class Service:
             f"{len(self.devices.devices)} disks on LIO, {len(self.engine.disks)} disks ({waiting} waiting) and "
             f"{len(self.engine.directory.targets)} targets on the engine"
         )
+
+    def _units(self) -> list[LogicalUnit]:
+        """The disks that are open now, on either front."""
+        units = [device.unit for device in self.devices.devices.values()]
+        units += [disk.unit for disk in self.engine.disks.values()]
+        return [unit for unit in units if unit is not None]
 
     async def stop(self) -> None:
         """Refuse, drain, flush, close."""

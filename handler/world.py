@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -85,7 +86,8 @@ def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) ->
         trouble = not isinstance(error, OSError)
         log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
 
-    return LogicalUnit(backend, options, identity_of_serial(serial) if serial else None, report=report)
+    identity = identity_of_serial(serial) if serial else None
+    return LogicalUnit(backend, options, identity, report=report, clock=time.time)
 
 
 async def flush(world: World, backend: Backend) -> None:
