@@ -166,7 +166,7 @@ LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_le
 """How the commands that name a range of blocks call its length."""
 
 ZERO_IS_TO_THE_END = (WRITE_SAME_10, WRITE_SAME_16)
-"""Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (as long as WSNZ is 0).  Source: SBC-3 5.44."""
+"""Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (or is refused: WSNZ).  Source: SBC-3 5.44."""
 
 LENGTH_0_OF_6_BYTES = 256
 """What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-3 5.9."""

@@ -30,6 +30,11 @@ class UnitOptions:
     maximum_unmap_blocks: int = 1 << 20
     maximum_write_same_bytes: int = 64 << 20
     preferred_io_bytes: int = 4096
+    write_same_to_the_end: bool = False
+    """Whether WRITE SAME takes 0 blocks for all up to the last one (WSNZ 0). libiscsi 1.19 expects zeros of a WRITE
+    SAME(10) with UNMAP that sent ones, which is right only where LBPRZ is 0 too."""
+    unmapped_reads_zeros: bool = True
+    """Whether a thin unit promises that what was unmapped reads as zeros (LBPRZ). It does so in any case."""
     reservations: bool = True
     """False where the front keeps them (LIO)."""
     ports: bool = True

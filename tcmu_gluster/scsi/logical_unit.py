@@ -105,6 +105,7 @@ class LogicalUnit:
         """What follows from the options and from what the backend can do."""
         wanted, capabilities = self.options.thin, self.backend.capabilities
         self.thin = capabilities.can_discard if wanted is None else wanted
+        self.unmapped_reads_zeros = self.thin and self.options.unmapped_reads_zeros
         features = Feature.THIN if self.thin else Feature.NONE
         features |= Feature.REMOVABLE if self.options.removable else Feature.NONE
         features |= Feature.RESERVATIONS if self.options.reservations else Feature.NONE

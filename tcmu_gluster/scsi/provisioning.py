@@ -93,10 +93,9 @@ def _unmap_ranges(unit: LogicalUnit, data: bytes) -> list[tuple[int, int]]:
 def write_same(unit: LogicalUnit, command: Command) -> Steps:
     """WRITE SAME(10/16): repeat one logical block over a range, or unmap it.
 
-    NUMBER OF LOGICAL BLOCKS 0 means to the last one (WSNZ is 0). More than MAXIMUM WRITE SAME LENGTH is refused: what
-    takes hours must not hang on one command; but zeros to the last block may be one call to the storage.
-    With UNMAP the range is given back if it then reads as what was sent (zeros); another pattern is written.
-    Source: SBC-3 5.44.
+    NUMBER OF LOGICAL BLOCKS 0 means to the last one, or is refused (WSNZ, as the unit's options say). More than MAXIMUM
+    WRITE SAME LENGTH is refused either way. With UNMAP the range is given back if it then reads as what was sent
+    (zeros); another pattern is written.  Source: SBC-3 5.44.
     """
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
@@ -109,18 +108,15 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
     if fields.unmap and not unit.thin:
         raise InvalidFieldInCdb("unmap")
     check_range(unit, lba, blocks)
+    if not blocks and unit.options.write_same_to_the_end:
+        blocks = unit.blocks - lba
+    if not blocks or blocks > unit.limits.write_same_blocks:
+        raise InvalidFieldInCdb("number_of_logical_blocks")
     block = unit.block_size_bytes
     if has_block and command.data_out_bytes != block:
         raise InvalidFieldInCdb("number_of_logical_blocks")
-    is_zero = not has_block or buffers.is_zero(command.data_out)
-    if blocks > unit.limits.write_same_blocks:
-        raise InvalidFieldInCdb("number_of_logical_blocks")
-    if not blocks:
-        blocks = unit.blocks - lba
-        if blocks > unit.limits.write_same_blocks and not (is_zero and _in_one_call(unit, fields.unmap)):
-            raise InvalidFieldInCdb("number_of_logical_blocks")
     offset, length = lba * block, blocks * block
-    if not is_zero:
+    if has_block and not buffers.is_zero(command.data_out):
         yield from _fill(buffers.gather(command.data_out), offset, length)
     elif fields.unmap:
         yield from _discard(unit, offset, length)
@@ -129,12 +125,6 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
     if unit.durable_writes:
         yield Flush()
     return GOOD
-
-
-def _in_one_call(unit: LogicalUnit, unmap: int) -> bool:
-    """Whether the backend makes zeros of any range at once, and they need not be written."""
-    capabilities = unit.backend.capabilities
-    return capabilities.can_zero or bool(unmap and capabilities.can_discard)
 
 
 def _discard(unit: LogicalUnit, offset: int, length: int) -> Part:

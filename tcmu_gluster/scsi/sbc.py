@@ -266,7 +266,7 @@ def read_capacity_16(unit: LogicalUnit, command: Command) -> Response:
         logical_block_length=unit.block_size_bytes,
         logical_blocks_per_physical_block_exponent=physical_exponent(unit.options),
         lbpme=unit.thin,
-        lbprz=unit.thin,
+        lbprz=unit.unmapped_reads_zeros,
     )
     return reply(command, data, command.fields.allocation_length)
 

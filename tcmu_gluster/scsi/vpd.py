@@ -164,7 +164,7 @@ def block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """B0h Block Limits."""
     limits = unit.limits
     return bytes(BLOCK_LIMITS.pack(
-        wsnz=0,
+        wsnz=not unit.options.write_same_to_the_end,
         maximum_compare_and_write_length=limits.compare_and_write_blocks,
         optimal_transfer_length_granularity=limits.optimal_granularity_blocks,
         maximum_transfer_length=limits.transfer_blocks,
@@ -187,7 +187,8 @@ def logical_block_provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:
     thin = unit.thin
     return bytes(LOGICAL_BLOCK_PROVISIONING.pack(
         threshold_exponent=threshold_exponent(unit.block_size_bytes) if thin else 0,
-        lbpu=thin, lbpws=thin, lbpws10=thin, lbprz=thin, provisioning_type=THIN_PROVISIONED if thin else 0,
+        lbpu=thin, lbpws=thin, lbpws10=thin, lbprz=unit.unmapped_reads_zeros,
+        provisioning_type=THIN_PROVISIONED if thin else 0,
     ))  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def test_name_strings_are_padded_and_ended(name: str) -> None:
 def test_block_limits(host: Host) -> None:
     data = page(host, 0xB0)
     assert len(data) == 64
-    assert data[4] == 0  # WSNZ: WRITE SAME of 0 blocks means to the last one
+    assert data[4] == 1  # WSNZ
     assert int.from_bytes(data[8:12], "big") == 16384  # 8 MiB
     assert int.from_bytes(data[20:24], "big") == 1 << 20
     assert data[32:36].hex() == "80000000"  # UGAVALID, aligned to 0
@@ -97,6 +97,14 @@ def test_a_thick_disk_limits_unmap_to_nothing() -> None:
 
 def test_the_medium_does_not_rotate(host: Host) -> None:
     assert page(host, 0xB1)[4:9].hex() == "0001000001"
+
+
+def test_what_a_disk_promises_less_or_does_more() -> None:
+    options = UnitOptions(write_same_to_the_end=True, unmapped_reads_zeros=False)
+    host = Host(LogicalUnit(memory(), options))
+    assert page(host, 0xB0)[4] == 0  # WSNZ
+    assert page(host, 0xB2)[5] == 0xE0  # LBPU, LBPWS, LBPWS10, no LBPRZ
+    assert host.run(cdb.READ_CAPACITY_16.pack(allocation_length=32)).data[14] == 0x80  # LBPME, no LBPRZ
 
 
 def test_threshold_sets_are_1_mib() -> None:
