@@ -17,6 +17,7 @@ from typing import Any, Optional, Protocol
 from handler.accounts import Accounts
 from handler.bounds import make_front
 from handler.iscsi_front import IscsiFront
+from handler.loop import run as run_loop
 from handler.space import SpaceWatch
 from handler.targets import EngineTarget
 from tcmu_gluster.backends.base import Backend
@@ -95,7 +96,8 @@ def run(options: Options) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     settings = load_settings().settings
-    return asyncio.run(_serve(options, settings, _demands(options, settings.chap_shortest_secret_bytes)))
+    demands = _demands(options, settings.chap_shortest_secret_bytes)
+    return run_loop(_serve(options, settings, demands), settings.look_microseconds)
 
 
 def _demands(options: Options, shortest_bytes: int) -> tuple[Optional[Account], Optional[Account]]:

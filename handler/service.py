@@ -24,6 +24,7 @@ from .bounds import make_front
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
+from .loop import run as run_loop
 from .notify import Notifier
 from .operations import Operations
 from .operations.context import Context
@@ -196,4 +197,4 @@ def run(settings: Settings) -> int:
         if os.geteuid() == 0:
             hand_over(paths_of(settings), user)
         become(user)
-    return asyncio.run(serve(settings))
+    return run_loop(serve(settings), settings.look_microseconds)

@@ -83,6 +83,9 @@ class Settings:
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
     buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
     connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})
+    look_microseconds: int = field(
+        default=100, metadata={"help": "how long to look for the next command before sleeping, while they come quickly"}
+    )
     user: str = field(default="", metadata={"help": "who the daemon becomes once it has started; needs lio = off"})
     configfs: Path = field(default=Path("/sys/kernel/config"), metadata={"help": "where configfs is mounted"})
 
