@@ -1,7 +1,7 @@
 """The daemon from start to stop, in order.
 
-Start: state, LIO's rings found again, listeners, control socket, ready. Stop is the reverse: refuse, drain, flush,
-close. One event loop in one thread owns every ring, connection and unit; threads only open and close backings.
+Start: state, LIO's rings found again, listeners, control socket, D-Bus name, ready. Stop is the reverse: refuse, drain,
+flush, close. One event loop in one thread owns every ring, connection and unit; threads only open and close backings.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Optional
 
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
 from .bounds import make_front
+from .config_check import check_config
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
@@ -55,6 +58,7 @@ class Service:
         )
         self.control = ControlServer(settings.control_socket, Operations(self.context))
         self._tasks: list[asyncio.Task[None]] = []
+        self._dbus: Optional[asyncio.Task[None]] = None
         self._lock = -1
 
     async def start(self) -> None:
@@ -72,8 +76,21 @@ class Service:
         self._tasks = [
             self.world.loop.create_task(work()) for work in (self._tick, self._retry, self._watch, watch.run)
         ]
+        if self.context.lio:
+            self._dbus = self.world.loop.create_task(self._join_bus())
         self.notifier.ready(self._summary())
         log.info("ready: %s", self._summary())
+
+    async def _join_bus(self) -> None:
+        """Plain targetcli finds its backstore types on the system bus; without dbus-fast it doesn't find ours."""
+        try:
+            from .dbus_service import DbusService
+        except ImportError as error:
+            log.warning("plain targetcli does not show gluster disks: %s", error)
+            return
+        service = DbusService(partial(check_config, self.world), retry_seconds=self.world.settings.retry_seconds)
+        self.context.targetcli = lambda: service.place
+        await service.run()
 
     def _summary(self) -> str:
         waiting = sum(disk.unit is None for disk in self.engine.disks.values())
@@ -92,13 +109,13 @@ class Service:
         """Refuse, drain, flush, close."""
         self.notifier.stopping()
         seconds = float(self.world.settings.drain_seconds)
-        for task in self._tasks[1:]:
+        for task in [*self._tasks[1:], *([self._dbus] if self._dbus is not None else [])]:
             task.cancel()
         await self.control.stop()
         await asyncio.gather(self.devices.stop(), self.engine.stop(min(seconds, 5.0)))
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *([self._dbus] if self._dbus else []), return_exceptions=True)
         self.world.threads.shutdown(wait=False, cancel_futures=True)
         if self._lock >= 0:
             os.close(self._lock)

@@ -30,6 +30,8 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
         },
         "lio": {"disks": len(devices), "waiting": len(devices) - serving} if context.lio else "off",
     }
+    if context.lio:
+        facts["targetcli"] = context.targetcli()
     troubles = list(engine.troubles.values())
     troubles += [f"disk {disk.name} waits: {disk.reason}" for disk in engine.disks.values() if disk.unit is None]
     troubles += [f"disk {d.name} waits: {d.reason}" for d in devices if d.state is DeviceState.FAILED]

@@ -16,6 +16,7 @@ def test_status_counts_and_names_what_waits(tmp_path: Path) -> None:
         status = await desk.do("status")
         assert status["engine"] == {"disks": 1, "waiting": 0, "targets": 1, "sessions": 0}
         assert status["lio"] == {"disks": 1, "waiting": 0}
+        assert status["targetcli"] == "off"
         assert "troubles" not in status
         lost = {"name": "lost", "plugin": "user", "config": f"gluster/file{tmp_path}/lost", "size": 65536, "wwn": "1"}
         wanted = desk.context.configuration.copy()
@@ -29,7 +30,8 @@ def test_status_counts_and_names_what_waits(tmp_path: Path) -> None:
 
 def test_status_without_lio_says_so(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
-        assert (await desk.do("status"))["lio"] == "off"
+        status = await desk.do("status")
+        assert status["lio"] == "off" and "targetcli" not in status
 
     run_desk(tmp_path, scenario, lio=False)
 
