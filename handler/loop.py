@@ -18,30 +18,48 @@ from typing import Any, Optional, TypeVar
 Result = TypeVar("Result")
 
 
+CROWDED_SECONDS = 20e-6
+"""Two looks this far apart: somebody else had the processor meanwhile."""
+SHORT_SLEEPS = 8
+"""So many in a row, and looking begins."""
+
+
 class WatchfulSelector(selectors.DefaultSelector):
-    """Looks for up to look_seconds before it sleeps, if that would have spared it the last sleep. 0: never."""
+    """Looks for up to look_seconds before it sleeps, if that would have spared it the last sleeps. 0: never."""
 
     def __init__(self, look_seconds: float, clock: Callable[[], float] = perf_counter) -> None:
         super().__init__()
         self._look_seconds, self._clock = look_seconds, clock
-        self.looks = False
+        self._short_sleeps = 0
 
     def select(self, timeout: Optional[float] = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As selectors.BaseSelector says."""
         look = super().select
         if timeout is not None and timeout <= 0:
             return look(timeout)
-        began = self._clock()
+        began = now = self._clock()
         longest = self._look_seconds if timeout is None else min(self._look_seconds, timeout)
         if self.looks:
-            while self._clock() - began < longest:
+            while now - began < longest:
                 events = look(0)
                 if events:
                     return events
                 os.sched_yield()
+                last, now = now, self._clock()
+                if now - last > CROWDED_SECONDS:
+                    self._short_sleeps = 0
+                    return look(timeout)
         events = look(timeout)
-        self.looks = self._clock() - began < longest
+        if self._clock() - began < longest:
+            self._short_sleeps += 1
+        else:
+            self._short_sleeps = 0
         return events
+
+    @property
+    def looks(self) -> bool:
+        """Whether it would look before the next sleep."""
+        return self._short_sleeps >= SHORT_SLEEPS
 
 
 def run(main: Coroutine[Any, Any, Result], look_microseconds: int) -> Result:
