@@ -27,6 +27,7 @@ from .accounts import accounts_of, discovery_account
 from .configuration import Configuration, Object
 from .denials import Denial, Denials
 from .iscsi_front import IscsiFront
+from .portal_group import is_enabled
 from .targets import EngineTarget, TargetDirectory
 from .world import World, flush, make_unit, reason_of
 
@@ -223,10 +224,12 @@ class Engine:
         if shown is None:
             shown = GuardedTarget(iqn, ShownTarget(iqn, self), self._denials)
             self.directory.add(shown)
-        shown.rules = wanted.rules(iqn)
+        enabled = is_enabled(wanted.group(iqn))
+        shown.rules = wanted.rules(iqn) if enabled else []
         shown.accounts = accounts_of(wanted, iqn, self._world.settings.chap_shortest_secret_bytes)
         self._say(shown.accounts.problems)
-        shown.listening = [self._listening[portal] for portal in wanted.portals(iqn) if portal in self._listening]
+        portals = wanted.portals(iqn) if enabled else []
+        shown.listening = [self._listening[portal] for portal in portals if portal in self._listening]
         luns = self._units(wanted.luns(iqn))
         target = shown.target
         assert isinstance(target, ShownTarget)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tcmu_gluster.control.operations import OPERATIONS, Shape, find
 
-from . import access, disk, overview, session, target, whole
+from . import access, disk, look, overview, session, target, tree, whole
 from .context import Context, Report
 
 Handler = Callable[[Context, dict[str, Any], Report], Awaitable[dict[str, Any]]]
@@ -20,10 +20,15 @@ HANDLERS: dict[str, Handler] = {
     "disk.resize": disk.resize,
     "disk.delete": disk.delete,
     "disk.move": disk.move,
+    "disk.check": look.check,
+    "disk.stats": look.stats,
     "target.create": target.create,
     "target.list": target.list_,
     "target.show": target.show,
     "target.delete": target.delete,
+    "target.set": tree.set_,
+    "target.enable": tree.enable,
+    "target.disable": tree.disable,
     "lun.map": target.map_lun,
     "lun.unmap": target.unmap_lun,
     "portal.add": target.add_portal,
@@ -31,11 +36,17 @@ HANDLERS: dict[str, Handler] = {
     "acl.allow": access.allow,
     "acl.deny": access.deny,
     "acl.list": access.list_,
+    "acl.map": tree.map_for_initiator,
+    "acl.unmap": tree.unmap_for_initiator,
     "chap.set": access.set_chap,
     "chap.clear": access.clear_chap,
+    "chap.edit": tree.edit_passwords,
     "session.list": session.list_,
     "session.show": session.show,
     "session.close": session.close,
+    "volume.list": look.volumes,
+    "volume.files": look.files,
+    "configuration": tree.configuration,
     "save": whole.save,
     "restore": whole.restore,
     "clear": whole.clear,

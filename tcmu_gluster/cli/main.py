@@ -31,6 +31,7 @@ NOUNS = {
     "acl": "who may log in to a target",
     "chap": "passwords of a target",
     "session": "who is logged in",
+    "volume": "Gluster volumes",
 }
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 130
 

@@ -181,6 +181,10 @@ _TABLE = (
     Operation("disk.move", "Let the other front serve a disk.", (
         _DISK, _flag("to", Kind.TEXT, "who serves it from now on", "lio", "engine", required=True),
     ), time_limit_seconds=300),
+    Operation("disk.check", "Say whether a backing can be reached, and what is there.", (
+        _word("uri", Kind.URI, "gluster://server/volume/path, file:///path or memory:NAME?size=64M"),
+    ), Shape.ITEM),
+    Operation("disk.stats", "Say what a disk has done since it was opened.", (_DISK,), Shape.ITEM),
     # -- targets of the engine
     Operation("target.create", "Make an iSCSI target.", (
         _maybe("target", Kind.TARGET, "its IQN; one is made up if there is none"),
@@ -188,6 +192,15 @@ _TABLE = (
     Operation("target.list", "List the targets.", (), Shape.LIST, ("target", "portals", "luns", "allowed", "sessions")),
     Operation("target.show", "Show all about one target.", (_TARGET,), Shape.ITEM),
     Operation("target.delete", "Delete a target; its disks stay.", (_TARGET,)),
+    Operation("target.set", "Set an attribute or a parameter by LIO's name.", (
+        _TARGET,
+        Argument("group", Kind.TEXT, "attribute or parameter", True, True, ("attribute", "parameter")),
+        _word("name", Kind.TEXT, "its name, as in generate_node_acls"),
+        _word("value", Kind.TEXT, "the value"),
+        _FOR,
+    )),
+    Operation("target.enable", "Let initiators find a target and log in.", (_TARGET,)),
+    Operation("target.disable", "End a target's sessions and let nobody in.", (_TARGET,)),
     Operation("lun.map", "Show a disk as a LUN of a target.", (
         _TARGET,
         _word("disk", Kind.DISK, "the disk's name"),
@@ -213,6 +226,18 @@ _TABLE = (
     Operation("acl.list", "List who may log in.", (
         _maybe("target", Kind.TARGET, "only of this target"),
     ), Shape.LIST, ("target", "rule", "chap")),
+    Operation("acl.map", "Show a LUN to one initiator, also under another number.", (
+        _TARGET,
+        _word("initiator", Kind.INITIATOR, "the initiator's IQN"),
+        _word("lun", Kind.NUMBER, "the LUN of the target"),
+        Argument("shown_as", Kind.NUMBER, "the number under which the initiator sees it", typed="as"),
+        _flag("read_only", Kind.FLAG, "this initiator may not write to it"),
+    )),
+    Operation("acl.unmap", "Take a LUN away from one initiator.", (
+        _TARGET,
+        _word("initiator", Kind.INITIATOR, "the initiator's IQN"),
+        _word("lun", Kind.NUMBER, "the LUN as the initiator sees it"),
+    )),
     Operation("chap.set", "Ask initiators for a user and a password.", (
         _maybe("target", Kind.TARGET, "the target's IQN"),
         _DISCOVERY,
@@ -227,6 +252,16 @@ _TABLE = (
         _DISCOVERY,
         _flag("initiator", Kind.INITIATOR, "only this initiator"),
     )),
+    Operation("chap.edit", "Change one part of what initiators have to prove.", (
+        _maybe("target", Kind.TARGET, "the target's IQN"),
+        _DISCOVERY,
+        _flag("initiator", Kind.INITIATOR, "only this initiator"),
+        _flag("user", Kind.TEXT, "the user's name; empty for none"),
+        _flag("password", Kind.SECRET, "12 to 16 characters"),
+        _flag("mutual_user", Kind.TEXT, "the name with which the target proves itself; empty for none"),
+        _flag("mutual_password", Kind.SECRET, "its password"),
+        _flag("ask", Kind.TEXT, "whether a password is asked for at all", "on", "off"),
+    )),
     Operation("session.list", "List the sessions.", (
         _maybe("target", Kind.TARGET, "only of this target"),
     ), Shape.LIST, ("id", "target", "initiator", "address")),
@@ -237,6 +272,15 @@ _TABLE = (
         _word("id", Kind.NUMBER, "the session's id"),
     )),
     # -- the whole
+    Operation("volume.list", "List the volumes of a server that are known here.", (
+        _word("host", Kind.TEXT, "the Gluster server"),
+    ), Shape.WORDS),
+    Operation("volume.files", "List files and folders of a volume.", (
+        _word("host", Kind.TEXT, "the Gluster server"),
+        _word("volume", Kind.TEXT, "the volume's name"),
+        _maybe("path", Kind.TEXT, "how the path begins"),
+    ), Shape.WORDS),
+    Operation("configuration", "Show all disks and targets of the engine; passwords are left out.", (), Shape.ITEM),
     Operation("save", "Write the configuration to a file.", (
         _maybe("file", Kind.FILE, "where; the daemon's own state file if there is none"),
     )),
