@@ -300,11 +300,17 @@ class Device:
 
     # -- reconfiguration ----------------------------------------------------------------------------------------------
 
+    async def _served(self) -> tuple[LogicalUnit, Backend]:
+        """The unit, waited for while it is opened: rtslib sets attributes as soon as the device is there."""
+        if self.unit is None:
+            await self.settled(self._world.settings.command_limit_seconds)
+        if self.unit is None or self.backend is None:
+            raise ConfigRefused(f"{self.uio} is not served now ({self.reason or self.state.value})", errno.EAGAIN)
+        return self.unit, self.backend
+
     async def resize(self, size_bytes: int) -> None:
         """LIO has another size. Raises ConfigRefused if the backing is smaller."""
-        unit, backend = self.unit, self.backend
-        if unit is None or backend is None:
-            raise ConfigRefused(f"{self.uio} is not served now ({self.reason or self.state.value})", errno.EAGAIN)
+        unit, backend = await self._served()
         if size_bytes <= 0 or size_bytes % unit.block_size_bytes:
             raise ConfigRefused(f"{size_bytes} bytes are not a whole number of blocks of {unit.block_size_bytes}")
         if size_bytes != self.size_bytes:
@@ -319,9 +325,7 @@ class Device:
 
     async def set_write_cache(self, on: bool) -> None:
         """LIO's emulate_write_cache was changed. What an off switch found in the cache is flushed. Raises OSError."""
-        unit, backend = self.unit, self.backend
-        if unit is None or backend is None:
-            raise ConfigRefused(f"{self.uio} is not served now ({self.reason or self.state.value})", errno.EAGAIN)
+        unit, backend = await self._served()
         unit.set_write_cache(on)
         if not on:
             await flush(self._world, backend)

@@ -13,8 +13,8 @@ from tcmu_gluster.config.cfgstring import SUBTYPE
 from tcmu_gluster.errors import TcmuGlusterError
 from tcmu_gluster.tcmu import actions
 from tcmu_gluster.tcmu.cfgstring import ConfigRefused
+from tcmu_gluster.tcmu.device_events import Added, DeviceEvent, Reconfigured, Removed, Resync
 from tcmu_gluster.tcmu.device_life import DeviceInput
-from tcmu_gluster.tcmu.netlink import Added, DeviceEvent, NetlinkShell, Reconfigured, Removed, Resync
 from tcmu_gluster.tcmu.uio import UioDevice, find_devices
 
 from .device import Device
@@ -32,7 +32,7 @@ class Devices:
     def __init__(
         self,
         world: World,
-        netlink: Callable[[], Any] = lambda: NetlinkShell(SUBTYPE),
+        netlink: Callable[[], Any] = lambda: listener_class()(SUBTYPE),
         is_other_running: Callable[[], bool] = lambda: is_running(OTHER_DAEMON),
     ) -> None:
         self._world, self._make_netlink, self._is_other_running = world, netlink, is_other_running
@@ -46,8 +46,14 @@ class Devices:
     # -- start and stop -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, release whoever waits for a predecessor, adopt what is there."""
+        """Adopt what is there; then listen, release whoever waits for a predecessor, and look again.
+
+        Initiators wait for the disks that are there already, so these come before the listener's code is even loaded.
+        """
         parameters = self._world.parameters
+        self._world.beside_other = self._is_other_running()
+        self._adopt()
+        await self._world.in_thread(listener_class)
         if self.listen() and (parameters / "reset_netlink").exists():
             try:
                 await self._world.in_thread(actions.release_waiters, parameters)
@@ -104,13 +110,18 @@ class Devices:
         """Adopt devices that nobody announced, drop those that vanished unannounced."""
         if self.listen():
             self.settle_waiting()
+        present = self._adopt()
+        for key, device in self.devices.items():
+            if key not in present:
+                device.wish(DeviceInput.GONE)
+
+    def _adopt(self) -> dict[Key, UioDevice]:
+        """Begin with every device that is there and unknown; all that are there."""
         present = {uio.key: uio for uio in find_devices(SUBTYPE, self._world.sysfs)}
         for key, uio in present.items():
             if key not in self.devices:
                 self._begin(uio, fresh=False)
-        for key, device in self.devices.items():
-            if key not in present:
-                device.wish(DeviceInput.GONE)
+        return present
 
     def tick(self, now: float) -> None:
         """Every second: the command limit. now: the loop's clock."""
@@ -241,6 +252,13 @@ class Devices:
         task = self._world.loop.create_task(work)
         self._others.add(task)
         task.add_done_callback(self._others.discard)
+
+
+def listener_class() -> Callable[[str], Any]:
+    """NetlinkShell, loaded when it is wanted: pyroute2 takes a third of all the time that loading a daemon takes."""
+    from tcmu_gluster.tcmu.netlink import NetlinkShell
+
+    return NetlinkShell
 
 
 def is_running(command: str, proc: Path = Path("/proc")) -> bool:

@@ -1,6 +1,6 @@
 """The only code that writes LIO's configuration: a short-lived process, `python -m handler.lio_admin`.
 
-It reads one JSON object from standard input and answers with one on standard output:
+It reads JSON objects from standard input, a line each, and answers with one each on standard output, to the input's end:
 
     {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache"}
     {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}
@@ -18,6 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
@@ -72,6 +73,12 @@ class RtslibLio:
 
     def make_reservation_directory(self) -> None:
         os.makedirs(Path(self._root.dbroot) / "pr", exist_ok=True)
+
+
+@lru_cache(maxsize=1)
+def real_lio() -> Lio:
+    """rtslib, loaded once: that takes longer than everything it is asked."""
+    return RtslibLio()
 
 
 class RtslibObject:
@@ -133,8 +140,8 @@ def create(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         _set_optional(made, "cmd_time_out", str(int(request.get("cmd_time_out_seconds", 25))))
         _set_optional(made, "tmr_notification", "1")
-        if request.get("write_cache") is False:
-            made.set_attribute("emulate_write_cache", "0")
+        # The kernel's own default is off; ours is on, as on the engine: what must be stable is flushed or has FUA.
+        _set_optional(made, "emulate_write_cache", "0" if request.get("write_cache") is False else "1")
     except BaseException:
         made.delete()
         raise
@@ -196,7 +203,7 @@ def answer(request: Any, lio: Optional[Lio] = None) -> dict[str, Any]:
     try:
         if not isinstance(request, dict) or request.get("do") not in VERBS:
             raise ConfigError("the request is not understood")
-        return VERBS[request["do"]](RtslibLio() if lio is None else lio, request)
+        return VERBS[request["do"]](real_lio() if lio is None else lio, request)
     except TcmuGlusterError as error:
         return {"error": str(error)}
     except OSError as error:
@@ -208,14 +215,17 @@ def answer(request: Any, lio: Optional[Lio] = None) -> dict[str, Any]:
 
 
 def main() -> int:
-    """One request from standard input."""
-    try:
-        request = json.load(sys.stdin)
-    except ValueError:
-        request = None
-    result = answer(request)
-    json.dump(result, sys.stdout)
-    return 1 if "error" in result else 0
+    """Requests from standard input, a line each; the status is 1 if the last one was refused."""
+    refused = False
+    for line in sys.stdin:
+        try:
+            request = json.loads(line)
+        except ValueError:
+            request = None
+        result = answer(request)
+        print(json.dumps(result), flush=True)
+        refused = "error" in result
+    return int(refused)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from tcmu_gluster.config.settings import Settings
-from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.errors import TcmuGlusterError
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
 from .bounds import make_front
@@ -27,6 +26,8 @@ from .config_check import check_config
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
+from .lio import LioAdmin
+from .lock import lock_state
 from .loop import run as run_loop
 from .notify import Notifier
 from .operations import Operations
@@ -145,20 +146,6 @@ class Service:
             await asyncio.sleep(seconds)
 
 
-def lock_state(state_file: Path) -> int:
-    """A descriptor that holds the state file's lock: it has one writer. Raises ConfigError if there is one already."""
-    path = state_file.with_name(f"{state_file.name}.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise ConfigError(
-            f"another daemon already keeps {state_file}; stop it first, or name another state file"
-        ) from None
-    return descriptor
-
-
 def wants_lio(settings: Settings) -> bool:
     """Whether the LIO front is on: as set, or where this host has LIO and we are root."""
     if settings.user:
@@ -187,7 +174,8 @@ def load_module() -> None:
 async def serve(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. Raises ConfigError, OSError if it can't start."""
     loop = asyncio.get_running_loop()
-    world = World(loop, settings, DiskFiles(settings.state_file.parent / "disks"))
+    lio_admin = LioAdmin()
+    world = World(loop, settings, DiskFiles(settings.state_file.parent / "disks"), ask_lio=lio_admin.ask)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -198,6 +186,7 @@ async def serve(settings: Settings) -> int:
         log.info("stopping")
     finally:
         await service.stop()
+        await lio_admin.close()
     return 0
 
 

@@ -153,8 +153,12 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_serve(options: argparse.Namespace) -> int:
     """Run the daemon in the foreground."""
-    loaded = load_settings(settings_flags(options))
-    return int(importlib.import_module("handler.service").run(loaded.settings) or 0)
+    settings = load_settings(settings_flags(options)).settings
+    first_aid = importlib.import_module("handler.first_aid")
+    child = first_aid.begin(settings)  # a crashed predecessor's commands must not wait until all the code is loaded
+    service = importlib.import_module("handler.service")
+    first_aid.finish(child)
+    return int(service.run(settings) or 0)
 
 
 def run_recover(options: argparse.Namespace) -> int:

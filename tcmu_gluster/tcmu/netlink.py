@@ -17,13 +17,14 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, ctrlmsg, genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
+from .device_events import Added, DeviceEvent, Event, Reconfigured, Removed, Resync
 from .uapi import FAMILY_NAME, FAMILY_VERSION, MULTICAST_GROUP, GenlCommand
-from .uio import UioDevice, parse_name
+from .uio import parse_name
 
 _NETLINK_GENERIC = 16
 _SOL_NETLINK = 270
@@ -61,47 +62,6 @@ class TcmuMessage(genlmsg):  # type: ignore[misc]
         ("TCMU_ATTR_DEVICE_ID", "uint32"),
         ("TCMU_ATTR_SUPP_KERN_CMD_REPLY", "uint8"),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class DeviceEvent:
-    """What the kernel says of one of our devices. The object itself is what Conversation.reply() wants back."""
-
-    kind: GenlCommand
-    device: UioDevice
-    device_id: Optional[int]
-
-    def __str__(self) -> str:
-        return f"{self.kind.name} {self.device}"
-
-
-@dataclass(frozen=True, eq=False)
-class Added(DeviceEvent):
-    """The uio device is there; enable waits for us."""
-
-
-@dataclass(frozen=True, eq=False)
-class Removed(DeviceEvent):
-    """rmdir waits for us, with the locks of the device's directory in its hand: nothing below it may be opened."""
-
-
-@dataclass(frozen=True, eq=False)
-class Reconfigured(DeviceEvent):
-    """One of the three has a new value; configfs still shows the old one. None in all: something we don't know."""
-
-    config: Optional[str] = None
-    size_bytes: Optional[int] = None
-    write_cache: Optional[bool] = None
-
-
-@dataclass(frozen=True)
-class Resync:
-    """Events were lost: look at sysfs again, and release waiters whose event nobody saw."""
-
-    reason: str
-
-
-Event = Union[DeviceEvent, Resync]
 
 
 @dataclass(frozen=True)

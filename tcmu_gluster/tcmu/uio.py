@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
-
-from cffi import FFI
 
 SYSFS = Path("/sys/class/uio")
 DEV = Path("/dev")
@@ -23,7 +22,7 @@ NAME_PREFIX = "tcm-user"
 
 _PROT_READ_WRITE = 0x1 | 0x2
 _MAP_SHARED = 0x01
-_MAP_FAILED = (1 << FFI().sizeof("void *") * 8) - 1
+_MAP_FAILED = 2 * sys.maxsize + 1  # (void *) -1
 _EVENT_BYTES = 4
 _KNOCK = bytes(_EVENT_BYTES)
 
@@ -96,9 +95,11 @@ def map_size_bytes(minor: int, sysfs: Path = SYSFS) -> int:
 
 
 class _Libc:
-    """mmap and munmap, without a compiler."""
+    """mmap and munmap, without a compiler. Loaded late: a daemon that starts has rings to save before that."""
 
     def __init__(self) -> None:
+        from cffi import FFI
+
         self.ffi = FFI()
         self.ffi.cdef(
             "void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset);"

@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from tcmu_gluster.tcmu.netlink import Added, Reconfigured, Removed
+from tcmu_gluster.tcmu.device_events import Added, Reconfigured, Removed
 from tcmu_gluster.tcmu.uapi import GenlCommand
 from tcmu_gluster.tcmu.uio import UioDevice
 from tests.doubles.fake_kernel import FakeKernel

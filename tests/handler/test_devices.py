@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from handler.devices import Devices, is_running
 from handler.world import World
 from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.config.uri import Backing
+from tcmu_gluster.tcmu.device_events import Resync
 from tcmu_gluster.tcmu.device_life import DeviceInput, DeviceState
-from tcmu_gluster.tcmu.netlink import Resync
 from tests.doubles.backends import SlowBackend
 from tests.doubles.lio_host import LioHost
 from tests.handler.daemon import make_world, until
@@ -465,3 +466,28 @@ def test_without_a_kernel_module_nothing_happens_until_it_comes(tmp_path: Path) 
         await desk.devices.stop()
 
     asyncio.run(whole())
+
+
+def test_a_change_that_comes_while_the_disk_is_being_opened_is_not_lost(tmp_path: Path) -> None:
+    """rtslib sets attributes as soon as the device is there; the storage may take longer."""
+
+    async def scenario(desk: Desk) -> None:
+        gate = threading.Event()
+        really_open = desk.world.open
+
+        def open_late(*args: Any, **more: Any) -> Any:
+            gate.wait(10)
+            return really_open(*args, **more)
+
+        desk.world.open = open_late
+        device = desk.host.add("late", MEMORY + "late")
+        device.write("attrib/emulate_write_cache", "0")
+        await until(lambda: desk.state("late") is DeviceState.MAPPED)
+        desk.host.reconfigure("late", write_cache=True)
+        await asyncio.sleep(0)
+        gate.set()
+        served = await desk.serving("late")
+        await until(lambda: ("RECONFIG_DEVICE", "late", 0) in desk.host.netlink.replies)
+        assert served.unit.modes.value(0x08, "wce") == 1
+
+    run(tmp_path, scenario)

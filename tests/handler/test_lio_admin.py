@@ -26,7 +26,7 @@ def test_a_device_is_made_so_that_nobody_waits_for_a_netlink_answer() -> None:
     lio = FakeLio()
     assert answer(CREATE, lio) == {"changed": True, "hba": 0, "serial": "8e9b7af7"}
     assert lio.controls == ["nl_reply_supported=-1,hw_block_size=512"]
-    assert lio.objects["vm1"].attributes == {"cmd_time_out": "25", "tmr_notification": "1"}
+    assert lio.objects["vm1"].attributes == {"cmd_time_out": "25", "tmr_notification": "1", "emulate_write_cache": "1"}
     assert lio.reservation_directory, "or the kernel fails every PERSISTENT RESERVE OUT"
 
 
@@ -39,7 +39,7 @@ def test_a_device_that_is_there_is_already_so() -> None:
 
 def test_what_older_kernels_lack_is_left_out() -> None:
     lio = FakeLio()
-    lio.faults = {"tmr_notification": NO_SUCH_ATTRIBUTE, "cmd_time_out": NO_SUCH_ATTRIBUTE}
+    lio.faults = dict.fromkeys(("tmr_notification", "cmd_time_out", "emulate_write_cache"), NO_SUCH_ATTRIBUTE)
     assert answer(CREATE, lio)["changed"] is True
 
 
@@ -82,8 +82,17 @@ def test_nonsense_is_one_sentence(request_: Any) -> None:
     assert set(result) == {"error"} and "\n" not in result["error"]
 
 
-def test_the_process_answers_on_standard_output() -> None:
+def test_the_write_cache_is_as_on_the_engine_unless_it_is_turned_off() -> None:
+    """linux/include/target/target_core_base.h: DA_EMULATE_WRITE_CACHE is 0, so the kernel's default is off."""
+    lio = FakeLio()
+    answer({**CREATE, "write_cache": False}, lio)
+    assert lio.objects["vm1"].attributes["emulate_write_cache"] == "0"
+
+
+def test_the_process_answers_each_line_on_standard_output() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "handler.lio_admin"], input="nonsense", capture_output=True, text=True, timeout=60
-    )
-    assert run.returncode == 1 and "error" in json.loads(run.stdout)
+        [sys.executable, "-m", "handler.lio_admin"],
+        input='nonsense\n{"do": "explode"}\n', capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert ["error" in json.loads(line) for line in run.stdout.splitlines()] == [True, True]

@@ -12,16 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.tcmu.netlink import (
-    Added,
-    Conversation,
-    NetlinkShell,
-    Reconfigured,
-    Removed,
-    Resync,
-    decode_ack,
-    split_messages,
-)
+from tcmu_gluster.tcmu.device_events import Added, Reconfigured, Removed, Resync
+from tcmu_gluster.tcmu.netlink import Conversation, NetlinkShell, decode_ack, split_messages
 from tcmu_gluster.tcmu.uapi import GenlCommand
 from tcmu_gluster.tcmu.uio import UioDevice
 

@@ -1,0 +1,25 @@
+"""One daemon a state file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from handler.lock import lock_state
+from tcmu_gluster.errors import ConfigError
+
+
+def test_the_second_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
+    first = lock_state(tmp_path / "saveconfig.json")
+    with pytest.raises(ConfigError, match="another daemon already keeps"):
+        lock_state(tmp_path / "saveconfig.json")
+    os.close(first)
+    os.close(lock_state(tmp_path / "saveconfig.json"))
+
+
+def test_other_state_files_are_others_business(tmp_path: Path) -> None:
+    first, second = lock_state(tmp_path / "one.json"), lock_state(tmp_path / "two.json")
+    os.close(first)
+    os.close(second)
