@@ -1,6 +1,6 @@
 """The only code that writes LIO's configuration: a short-lived process, `python -m handler.lio_admin`.
 
-It reads JSON objects from standard input, a line each, and answers with one each on standard output, to the input's end:
+It reads JSON objects from standard input, a line each, and answers each with one on standard output:
 
     {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache"}
     {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}
