@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,17 @@ def begin(settings: Settings) -> int:
     if child == 0:
         try:
             if is_alone(settings.state_file):
-                end_commands(settings.configfs / "target" / "core")
+                tell(end_commands(settings.configfs / "target" / "core"))
         finally:
             os._exit(0)  # nothing of the parent's may run twice
     return child
+
+
+def tell(disks: list[str]) -> None:
+    """A line for the log, which is not set up yet."""
+    if disks:
+        print(f"INFO: until they are served again, the kernel answers BUSY for {', '.join(disks)}", file=sys.stderr)
+        sys.stderr.flush()
 
 
 def finish(child: int, seconds: float = PATIENCE_SECONDS) -> bool:

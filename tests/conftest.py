@@ -20,7 +20,9 @@ settings.load_profile("unit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the tests marked full too (the whole matrix)")
+    parser.addoption(
+        "--full", "--all", dest="full", action="store_true", help="run the tests marked full too (the whole matrix)"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -70,6 +70,13 @@ def test_others_devices_and_kernels_that_cannot_reset_are_left_alone(host: LioHo
     assert end_commands(host) == []
 
 
+def test_the_log_hears_of_it_if_there_was_something_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    first_aid.tell([])
+    assert capsys.readouterr().err == ""
+    first_aid.tell(["vm1", "vm2"])
+    assert capsys.readouterr().err == "INFO: until they are served again, the kernel answers BUSY for vm1, vm2\n"
+
+
 def test_a_host_without_the_module_is_no_error(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
     assert first_aid.end_commands(nothing, sysfs=nothing, parameters=nothing) == []

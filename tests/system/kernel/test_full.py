@@ -1,4 +1,4 @@
-"""With --full: LIO's other fabrics, a boot each because their modules share nothing, and the long runs."""
+"""With --full (or --all): LIO's other fabrics, a boot each because their modules share nothing; LIO's own multipath."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_fcoe(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
 
 
-@pytest.mark.job("neighbours")
-def test_neighbours(scenario: str, passes: Callable[[str], None]) -> None:
+@pytest.mark.job("multipath")
+def test_multipath(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import lio, services
-from .shell import OURS, expect, read, run, say, start, wait_for, write
+from .shell import OURS, expect, read, run, say, start, wait_for
 
 LOG = "/io/daemon.txt"
 _PID = Path("/run/daemon.pid")
@@ -41,24 +41,32 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready.  Raises AssertionError with its last words if it ends."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it, and come back while Python is still loading it."""
         lio.start()
         path = Path("/run/notify")
         for stale in (path, _PID, _STATUS):
             stale.unlink(missing_ok=True)
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notify.bind(str(path))
-        notify.setblocking(False)
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(path))
+        self._notify.setblocking(False)
         start("/bin/sh", "-c", _KEEPER, "keeper", OURS, "serve", log=LOG, env={"NOTIFY_SOCKET": str(path)})
+
+    def wait_until_ready(self) -> None:
+        """Raises AssertionError with its last words if it ends instead."""
 
         def ready() -> bool:
             if _STATUS.exists():
                 raise AssertionError(f"the daemon ended with status {read(_STATUS)}\n{read(LOG)[-3000:]}")
             try:
-                return b"READY=1" in notify.recv(4096)
+                return b"READY=1" in self._notify.recv(4096)
             except BlockingIOError:
                 return False
 
-        with notify:
+        with self._notify:
             wait_for("the daemon says that it is ready", ready, limit=90)
 
     def kill(self) -> None:
@@ -106,6 +114,17 @@ def ask(operation: str, **arguments: Any) -> dict[str, Any]:
     return answer
 
 
+def refused(operation: str, **arguments: Any) -> str:
+    """An operation that must be refused; its sentence."""
+    from tcmu_gluster.errors import OperationError
+
+    try:
+        answer = ask(operation, **arguments)
+    except OperationError as error:
+        return str(error)
+    raise AssertionError(f"{operation} {arguments} was not refused: {answer}")
+
+
 def uri(file: str) -> str:
     """The file on the guest's volume, which is started if it is not there yet."""
     services.start_gluster()
@@ -124,9 +143,6 @@ class Disk:
         self.name = name
         ask("disk.create", name=name, uri=backing, size=size, front="lio")
         self.backstore = lio.backstore(name)
-        # A daemon that starts in a second elsewhere takes up to half a minute in an emulated processor that shares its
-        # host, and LIO must not give up the host's commands before.
-        write(self.backstore / "attrib/cmd_time_out", "180")
 
     def delete(self) -> None:
         """And check that LIO has nothing left of it."""

@@ -20,7 +20,7 @@ SIZE_BYTES = 100 << 20
 def run_all(backing: Path, log: Path) -> dict[str, Any]:
     """All tests on LUN 0 of a target with explicit ACLs for both of the program's initiator names."""
     with lio.Target(IQN, [backing], initiators=(NAME, NAME + "-2")):
-        text = run("iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0", status=None, limit=900)
+        text = run("iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0", status=None, limit=500)
     log.write_text(text)
     results = cu.parse(text)
     say(f"{cu.counts(results)}")
@@ -45,7 +45,7 @@ def conformance_of_lio_fileio() -> dict[str, Any]:
     return figures
 
 
-@scenario(job="conformance", limit=950)
+@scenario(limit=600)
 def conformance_over_lio() -> dict[str, Any]:
     """Our disk fails nothing that LIO's own fileio backstore passes."""
     backing = daemon.uri("conformance")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from .. import daemon, lio, services
+from .. import daemon, lio, load, services
 from ..runner import scenario
-from ..shell import expect, run
+from ..shell import expect, run, wait_for
+
+_TURNS = 50
 
 
 def create_serve_delete(names: range) -> None:
-    """Disks, each made, read through tcm_loop, and deleted."""
+    """Disks on Gluster, each made by the daemon's own operation, read through tcm_loop, and deleted with its file."""
     for number in names:
-        name = f"beside{number}"
+        name = f"turn{number}"
         daemon.ask("disk.create", name=name, uri=daemon.uri_of(name), size="8M", front="lio")
         with lio.LoopDisk(lio.backstore(name)) as local:
-            run("dd", f"if={local.device}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct", "status=none")
+            first = load.read_directly(local.device)
+        if first != bytes(len(first)) or not first:
+            raise AssertionError(f"{name}: a new disk does not read as zeros")
         daemon.ask("disk.delete", name=name)
-    expect(not list(lio.CORE.glob("user_*/beside*")), f"{len(names)} of {len(names)} were made, served and deleted")
+    expect(not list(lio.CORE.glob("user_*/turn*")), f"{len(names)} of {len(names)} were made, served and deleted")
 
 
 def theirs_works(name: str) -> None:
@@ -24,52 +28,8 @@ def theirs_works(name: str) -> None:
     run("truncate", "-s", "8M", path)
     backing = lio.user(name, f"qcow/{path}", 8 << 20)
     with lio.LoopDisk(backing) as local:
-        run("dd", f"if={local.device}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct", "status=none")
+        load.read_directly(local.device)
     lio.delete(backing)
-
-
-def fifty_times() -> None:
-    """The part of `disk create` and `disk delete` that writes LIO's configuration, without a new Python each time."""
-    from handler import lio_admin
-
-    kept = daemon.Disk("beside", daemon.uri_of("beside"), "8M")
-    shown = daemon.ask("disk.show", name="beside")
-    made = {
-        "do": "create",
-        "name": "beside",
-        "config": shown["config"],
-        "size_bytes": 8 << 20,
-        "serial": shown["serial"],
-    }
-    for _ in range(50):
-        for request in ({"do": "delete", "name": "beside"}, made):
-            answer = lio_admin.answer(request)
-            if answer.get("error") or not answer["changed"]:
-                raise AssertionError(f"{request} was answered {answer}")
-        with lio.LoopDisk(kept.backstore) as local:
-            run("dd", f"if={local.device}", "of=/dev/null", "bs=64k", "count=1", "iflag=direct", "status=none")
-    kept.delete()
-
-
-def in_both_orders(count: int) -> None:
-    """count disks with tcmu-runner started first, as many with it started last, as many after it has ended."""
-    lio.start()
-    daemon.uri("any")
-    served = daemon.Daemon()
-    served.stop()
-    with services.TcmuRunner():
-        theirs_works("theirs1")
-        with served:
-            served.start()
-            create_serve_delete(range(count))
-            fifty_times()
-            theirs_works("theirs2")
-    with served:
-        create_serve_delete(range(count))  # tcmu-runner has ended
-        with services.TcmuRunner():
-            create_serve_delete(range(count))
-            fifty_times()
-            theirs_works("theirs3")
 
 
 @scenario(limit=60)
@@ -80,13 +40,40 @@ def tcmu_runner_serves_its_own() -> None:
         theirs_works("alone")
 
 
-@scenario(limit=300)
-def beside_tcmu_runner_in_both_orders() -> None:
+@scenario(limit=600)
+def fifty_of_fifty_beside_tcmu_runner_in_both_orders() -> None:
     """Ours are created, served and deleted 50 times whoever came first; tcmu-runner's own disks work all the time."""
-    in_both_orders(1)
+    daemon.uri("any")
+    with daemon.Daemon() as served, services.TcmuRunner():
+        create_serve_delete(range(_TURNS))  # we were first
+        theirs_works("theirs1")
+        served.stop()
+        served.start()
+        create_serve_delete(range(_TURNS))  # tcmu-runner was first
+        theirs_works("theirs2")
 
 
-@scenario(job="neighbours", limit=1500)
-def fifty_of_fifty_beside_tcmu_runner() -> None:
-    """Each of the 50 by the daemon's own child process (with --full: that costs seconds in an emulated processor)."""
-    in_both_orders(50)
+@scenario(limit=300)
+def fifty_disks_leave_nothing_behind() -> None:
+    """After tcmu-runner has ended, 50 devices come and go: files, mappings, threads and uio devices do not grow."""
+    daemon.uri("any")
+    with daemon.Daemon() as served:
+
+        def at_rest() -> dict[str, int]:
+            """The footprint once no device is left."""
+            now = served.footprint()
+            return {} if now["uio"] or now["mappings"] else now
+
+        create_serve_delete(range(10))  # pools of threads fill first, and stay
+        before = wait_for("no device is left", at_rest)
+        create_serve_delete(range(_TURNS))
+        now: dict[str, int] = {}
+
+        def settled() -> bool:
+            now.update(at_rest())
+            return bool(now) and all(now[kind] <= count for kind, count in before.items())
+
+        try:
+            wait_for(f"the footprint is no larger than {before}", settled, limit=20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {now}") from None

@@ -102,7 +102,7 @@ def cut_and_restore(backing: Path) -> dict[str, Any]:
         expect(topology.count("policy=") == 1, "one path group holds both paths")
         expect("service-time" in topology, "the policy is service-time")
         name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
-        writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=25)
+        writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=12)
         writer.wait_until_running()
         cut(PORTALS[0])
         wait_for("one path has failed", lambda: any("failed" in path for path in paths()), limit=60)
@@ -125,7 +125,7 @@ def multipath_of_lio_fileio() -> dict[str, Any]:
     return figures
 
 
-@scenario(job="multipath", limit=400)
+@scenario(limit=300)
 def multipath_of_our_disk() -> dict[str, Any]:
     """The same with a Gluster file behind our handler: no error; the longest pause is in the figures."""
     backing = daemon.uri("multipath")
