@@ -29,7 +29,7 @@ from tcmu_gluster.tcmu.ring import RingState
 from tcmu_gluster.tcmu.uio import UioDevice, read_device
 
 from .tcmu_front import Mapping, TcmuFront
-from .world import World, flush, make_unit, reason_of
+from .world import World, flush, make_unit, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +197,7 @@ class Device:
         read_only = bool(record.get("read_only"))
         backend = await self._world.open_backing(backing, create_size_bytes=create, read_only=read_only)
         self.backend = backend
+        on_lease_lost(backend, lambda why: self._world.loop.call_soon_threadsafe(self._lose, backend, why))
         if backend.size_bytes < info.size_bytes:
             raise ConfigRefused(f"{backing} has only {backend.size_bytes} bytes and LIO was told {info.size_bytes}; "
                                 "grow the file, or delete the disk and create it with its real size")  # fmt: skip
@@ -235,6 +236,13 @@ class Device:
         self.reason = reason
         log.log(logging.INFO if self._ended is E.GONE else logging.ERROR, "%s: %s", self.uio, reason)
         self._wake.set()
+
+    def _lose(self, backend: Backend, why: str) -> None:
+        """Another gateway has taken the disk."""
+        if self.backend is backend and self._ended is None:
+            self._ended, self.reason = E.CORRUPTION, why
+            log.error("%s: %s", self.uio, why)
+            self._wake.set()
 
     async def _wait_for_end(self) -> None:
         while self._wish is None and self._ended is None:

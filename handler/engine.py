@@ -29,7 +29,7 @@ from .denials import Denial, Denials
 from .iscsi_front import IscsiFront
 from .portal_group import is_enabled
 from .targets import EngineTarget, TargetDirectory
-from .world import World, flush, make_unit, reason_of
+from .world import World, flush, make_unit, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class Engine:
         self._denials = Denials()
         front.on_refusal = self._note_refusal
         self._said: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.troubles: dict[Portal, str] = {}
         """Portals that could not be opened, and why: tried again."""
 
@@ -189,17 +190,45 @@ class Engine:
             return
         if self.disks.get(disk.name) is disk and disk.unit is None:
             disk.take(backend)
+            self._watch_lease(disk)
         else:
             await self._world.in_thread(backend.close)
 
     def adopt(self, disk: EngineDisk) -> None:
         """A disk that an operation has opened already; the next apply() finds it."""
         self.disks[disk.name] = disk
+        self._watch_lease(disk)
+
+    def _watch_lease(self, disk: EngineDisk) -> None:
+        """When another gateway has taken the disk, it waits here, and its sessions end: hosts have other paths."""
+        backend, loop = disk.backend, self._world.loop
+
+        def lost(why: str) -> None:  # from the thread that renews
+            loop.call_soon_threadsafe(lambda: self._later(self._lose(disk, backend, why)))
+
+        on_lease_lost(backend, lost)
+
+    async def _lose(self, disk: EngineDisk, backend: Optional[Backend], why: str) -> None:
+        if self.disks.get(disk.name) is not disk or disk.backend is not backend:
+            return
+        log.error("disk %s: %s", disk.name, why)
+        unit, disk.unit, disk.backend, disk.reason = disk.unit, None, None, why
+        for iqn, target in self.directory.targets.items():
+            if unit in target.target.luns.values():
+                self._end_sessions(iqn, why)
+        await self._close(disk.name, unit, backend)
+
+    def _later(self, work: Any) -> None:
+        task = self._world.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close_disk(self, name: str) -> None:
         """Take a disk out of every target and close it when nothing of it runs any more."""
         disk = self.disks.pop(name)
-        unit, backend = disk.unit, disk.backend
+        await self._close(name, disk.unit, disk.backend)
+
+    async def _close(self, name: str, unit: Optional[LogicalUnit], backend: Optional[Backend]) -> None:
         if unit is not None:
             for target in self.directory.targets.values():
                 for lun in [lun for lun, shown in target.target.luns.items() if shown is unit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -20,7 +21,9 @@ from handler.iscsi_front import IscsiFront
 from handler.loop import run as run_loop
 from handler.space import SpaceWatch
 from handler.targets import EngineTarget
+from handler.world import lease_terms, on_lease_lost
 from tcmu_gluster.backends.base import Backend
+from tcmu_gluster.backends.lease import LeaseHeld
 from tcmu_gluster.backends.open import open_backing
 from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
 from tcmu_gluster.config.secret_file import read_secret
@@ -39,6 +42,8 @@ NAMING_AUTHORITY = "iqn.2026-11.io.github.tcmu-gluster"
 LOGOUT_SECONDS = 3.0
 """How long initiators have to log out when we are told to end."""
 FLUSH_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+"""How often another holder's lease is looked at."""
 
 
 class Options(Protocol):
@@ -115,8 +120,16 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     backing = parse_backing(options.uri)
-    backend = await loop.run_in_executor(None, lambda: _open(backing, loop, options))
+    backend = await _open(backing, settings, options, stop)
+    taken: list[str] = []
+
+    def lost(why: str) -> None:
+        taken.append(why)
+        log.error("%s", why)
+        loop.call_soon_threadsafe(stop.set)
+
     try:
+        on_lease_lost(backend, lost)
         unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report, clock=time.time)
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
@@ -129,13 +142,30 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         await stop.wait()
         watch.cancel()
         await front.stop(LOGOUT_SECONDS)
-        return await _flush(backend, loop)
+        return 1 if taken else await _flush(backend, loop)
     finally:
         await loop.run_in_executor(None, backend.close)
 
 
-def _open(backing: Backing, loop: asyncio.AbstractEventLoop, options: Options) -> Backend:
-    return open_backing(backing, loop, create_size_bytes=options.size, read_only=options.read_only)
+async def _open(backing: Backing, settings: Settings, options: Options, stop: asyncio.Event) -> Backend:
+    """The backend; waits for another holder's lease to end, unless that one is alive. Raises ConfigError."""
+    loop = asyncio.get_running_loop()
+    left = 0.0
+    while True:
+        try:
+            return await loop.run_in_executor(None, lambda: open_backing(
+                backing, loop, create_size_bytes=options.size, read_only=options.read_only, lease=lease_terms(settings)
+            ))  # fmt: skip
+        except LeaseHeld as held:
+            if left and held.seconds > left:
+                raise  # it was renewed
+            if not left:
+                log.warning("%s; waiting to see whether it does", held)
+            left = held.seconds
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(LOOK_SECONDS, left))
+            if stop.is_set():
+                raise
 
 
 def _publish(

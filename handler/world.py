@@ -34,11 +34,24 @@ THREADS = 8
 Open = Callable[..., Backend]
 
 
-def open_backing(backing: Backing, loop: Any, *, create_size_bytes: Optional[int], read_only: bool) -> Backend:
+GRACE_SECONDS = 2.0
+"""So much longer than the command limit does a lease's follower wait: a command limit is noticed a tick late."""
+
+
+def open_backing(backing: Backing, loop: Any, **options: Any) -> Backend:
     """backends/open.py, loaded when the first disk is opened. Blocks; raises OSError or ConfigError."""
     from tcmu_gluster.backends.open import open_backing as really_open
 
-    return really_open(backing, loop, create_size_bytes=create_size_bytes, read_only=read_only)
+    return really_open(backing, loop, **options)
+
+
+def lease_terms(settings: Settings) -> Any:
+    """What leases are taken for (backends/lease.py: Terms), or None if they are turned off."""
+    from tcmu_gluster.backends.lease import Terms
+
+    if not settings.lease_seconds:
+        return None
+    return Terms(float(settings.lease_seconds), settings.command_limit_seconds + GRACE_SECONDS)
 
 
 @dataclass
@@ -74,7 +87,8 @@ class World:
         """An open backend. Raises OSError or ConfigError."""
 
         def open_() -> Backend:
-            return self.open(backing, self.loop, create_size_bytes=create_size_bytes, read_only=read_only)
+            return self.open(backing, self.loop, create_size_bytes=create_size_bytes, read_only=read_only,
+                             lease=lease_terms(self.settings))  # fmt: skip
 
         return await self.in_thread(open_)
 
@@ -88,6 +102,15 @@ def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) ->
 
     identity = identity_of_serial(serial) if serial else None
     return LogicalUnit(backend, options, identity, report=report, clock=time.time)
+
+
+def on_lease_lost(backend: Optional[Backend], lost: Callable[[str], object]) -> None:
+    """lost(sentence) is called, from any thread, when another gateway has taken the backing."""
+    lease: Any = backend.lease if backend is not None else None
+    if lease is not None:
+        lease.on_lost = lost
+        if lease.lost:
+            lost(lease.lost)
 
 
 async def flush(world: World, backend: Backend) -> None:

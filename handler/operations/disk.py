@@ -227,6 +227,10 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     if facts["serial"]:
         facts["naa"] = naa_of(facts["serial"]).hex()
     device = context.devices.find(args["name"]) if facts["front"] == "lio" else None
+    served = device if device is not None else context.engine.disks.get(args["name"])
+    backend = served.backend if served is not None else None
+    if backend is not None and backend.lease is not None:
+        facts["lease"] = backend.lease.describe()
     if device is not None:
         facts["device"] = str(device.uio)
         facts["config"] = device.uio.config

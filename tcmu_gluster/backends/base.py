@@ -12,10 +12,11 @@ loop's thread, with the result or an OSError). It never blocks the loop and neve
 from __future__ import annotations
 
 import abc
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Optional, Union
+from typing import Any, Final, Optional, Protocol, Union
 
 Buffers = Sequence[memoryview]
 """Memory used as one: the concatenation of the views, in order. Views are flat ('B')."""
@@ -75,6 +76,19 @@ class Space:
     is_shared: bool = True
 
 
+class Holding(Protocol):
+    """The right to use a backing (backends/lease.py). It lapses when clock() passes valid_until, and may come back."""
+
+    clock: Callable[[], float]
+    valid_until: float
+
+    def describe(self) -> dict[str, Any]:
+        """What `disk show` shows of it."""
+
+    def give_back(self) -> None:
+        """Others may have it; nothing of ours is under way any more. May block. Never raises."""
+
+
 class Backend(abc.ABC):
     """One open backing. offset and length are bytes and lie inside size_bytes: the caller checked."""
 
@@ -87,6 +101,14 @@ class Backend(abc.ABC):
     _sidecar_in_memory: Optional[bytes] = None
     space: Optional[Space] = None
     """What refresh_space() last found; None as long as nobody knows."""
+    lease: Optional[Holding] = None
+    """None: nobody else can write to it, or it is only read. While it has lapsed nothing is started, nor answered."""
+
+    def must_hold(self) -> None:
+        """Raises OSError(EBUSY) while the lease has lapsed: for what was started before, and waited for a thread."""
+        lease = self.lease
+        if lease is not None and lease.clock() > lease.valid_until:
+            raise OSError(errno.EBUSY, "the lease on the disk has lapsed", self.uri)
 
     @abc.abstractmethod
     def read(self, offset: int, buffers: Buffers, done: Done) -> Outcome:

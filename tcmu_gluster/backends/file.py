@@ -183,6 +183,7 @@ class FileBackend(Backend):
 
     def _write_all(self, offset: int, buffers: Buffers, length: int, count: int, flags: int = 0) -> int:
         while count < length:
+            self.must_hold()
             part = os.pwritev(self._fd, _rest(buffers, count), offset + count, flags)
             if not part:
                 raise OSError(errno.EIO, f"short write: {count} of {length} bytes at {offset}")
@@ -226,6 +227,7 @@ class FileBackend(Backend):
         return PENDING
 
     def _discard(self, offset: int, length: int) -> int:
+        self.must_hold()
         try:
             fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
         except OSError as error:
@@ -245,6 +247,7 @@ class FileBackend(Backend):
         return PENDING
 
     def _zero(self, offset: int, length: int) -> int:
+        self.must_hold()
         try:
             fallocate(self._fd, ZERO_RANGE | KEEP_SIZE, offset, length)
         except OSError as error:
@@ -311,6 +314,7 @@ class FileBackend(Backend):
         return PENDING
 
     def _store_sidecar(self, data: bytes) -> int:
+        self.must_hold()
         if self._is_device:
             os.makedirs(os.path.dirname(self._sidecar_path), 0o700, exist_ok=True)
         return store_file(self._sidecar_path, data)
@@ -339,6 +343,8 @@ class FileBackend(Backend):
             return
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
+        if self.lease is not None:
+            self.lease.give_back()
 
 
 def _sidecar_or_error(path: str) -> bytes | OSError | None:

@@ -164,6 +164,7 @@ class GfapiBackend(Backend):
 
         def store() -> None:
             try:
+                self.must_hold()
                 answer: Any = store_on_volume(self._volume, sidecar_path(self._path), data)
             except OSError as error:
                 answer = error
@@ -316,6 +317,8 @@ class GfapiBackend(Backend):
             log.error("%s: %d operations did not come back; its handle stays open", self.uri, left)
         else:
             self._file.close()
+            if self.lease is not None:
+                self.lease.give_back()
         volumes.leave_queue(self._loop, self._library)
 
 

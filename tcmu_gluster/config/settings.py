@@ -67,6 +67,9 @@ class Settings:
     initiator_timer_seconds: int = field(
         default=LINUX_SCSI_TIMER_SECONDS, metadata={"help": "the initiators' SCSI command timer (Linux: 30)"}
     )
+    lease_seconds: int = field(
+        default=20, metadata={"help": "how long a lease on a disk's file lasts that is not renewed; 0: no leases"}
+    )
     retry_seconds: int = field(default=5, metadata={"help": "how often a volume that is not there yet is tried again"})
     drain_seconds: int = field(default=20, metadata={"help": "how long a stop waits for commands in flight"})
     chap_weakest_algorithm: str = field(
@@ -106,6 +109,11 @@ class Settings:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
         if self.session_commands > MOST_SESSION_COMMANDS:
             raise ConfigError(f"session_commands is at most {MOST_SESSION_COMMANDS}, not {self.session_commands}")
+        if self.lease_seconds and self.lease_seconds <= self.gluster_ping_timeout_seconds:
+            raise ConfigError(
+                f"lease_seconds is 0 or more than gluster_ping_timeout_seconds ({self.gluster_ping_timeout_seconds}), "
+                f"not {self.lease_seconds}: a volume that pauses must not cost the disk"
+            )
         times = [getattr(self, name) for name in TIME_BUDGET]
         if any(earlier >= later for earlier, later in zip(times, times[1:])):
             raise ConfigError(f"the time-outs must grow: {' < '.join(TIME_BUDGET)}, not {' < '.join(map(str, times))}")

@@ -72,6 +72,7 @@ class LogicalUnit:
         rows: Sequence[Entry] = COMMANDS,
     ) -> None:
         self.backend = backend
+        self.lease = backend.lease
         self.options = options or UnitOptions()
         self.identity = identity or identity_from(backend.identity)
         self.report = report
@@ -147,6 +148,9 @@ class LogicalUnit:
 
     def _start(self, command: Command, entry: Entry) -> Optional[Response]:
         """The gates, then the handler. Raises what ends the command otherwise."""
+        lease = self.lease
+        if lease is not None and lease.clock() > lease.valid_until:
+            raise Busy()  # the disk may be another gateway's by now
         if not self.quiet or command.cdb[entry.control] & 4:
             self._gates(command, entry)
         result = entry.handler(self, command)
@@ -166,6 +170,11 @@ class LogicalUnit:
         else:
             command.task = None
         return response
+
+    def lapsed(self) -> bool:
+        """Whether the lease on the disk has: then nothing is started, and nothing answered as done."""
+        lease = self.lease
+        return lease is not None and lease.clock() > lease.valid_until
 
     def _start_waiting(self, command: Command) -> Optional[Response]:
         try:

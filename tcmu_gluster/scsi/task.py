@@ -13,6 +13,7 @@ from typing import Any, Optional, Protocol, Union
 from tcmu_gluster.backends.base import PENDING, Backend, Operation
 from tcmu_gluster.scsi.command import Command, Response
 from tcmu_gluster.scsi.overlap import HEAD_OF_QUEUE, is_restless, must_wait
+from tcmu_gluster.scsi.sense import Busy
 
 Steps = Generator[Operation, Any, Response]
 """A handler that needs several operations: a generator, its Response returned."""
@@ -32,6 +33,9 @@ class Unit(Protocol):
 
     def answer(self, command: Command, error: Exception) -> Response:
         """The Response that an error becomes."""
+
+    def lapsed(self) -> bool:
+        """Whether the lease on the disk has: nothing may be started or answered as done."""
 
 
 class Task:
@@ -61,6 +65,8 @@ class Task:
             while True:
                 operation = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
                 self.operation = operation
+                if self.unit.lapsed():
+                    raise Busy()
                 try:
                     outcome = operation.start(backend, resume)
                 except OSError as error:
@@ -80,6 +86,8 @@ class Task:
                 self.steps.close()
         else:
             try:
+                if self.unit.lapsed():
+                    raise Busy()
                 if self.steps is not None:
                     response = self.run(self.steps, outcome)
                 elif isinstance(outcome, Exception):

@@ -40,7 +40,7 @@ class Desk:
         self.beside = False
         self.devices = Devices(self.world, self.host.listen, lambda: self.beside)
 
-    def open(self, backing: Backing, loop: Any, *, create_size_bytes: int | None, read_only: bool) -> Any:
+    def open(self, backing: Backing, loop: Any, *, create_size_bytes: int | None, read_only: bool, **_: Any) -> Any:
         self.created.append(create_size_bytes)
         if self.fail:
             raise self.fail.pop(0)

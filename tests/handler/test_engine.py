@@ -203,3 +203,21 @@ def test_five_hundred_disks_on_fifty_targets_are_there_in_seconds(tmp_path: Path
         await end(engine)
 
     asyncio.run(scenario())
+
+
+def test_a_disk_that_another_gateway_took_waits_its_sessions_end_and_it_comes_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make_engine(tmp_path)
+        await engine.apply(two_disks(), strict=False)
+        disk = engine.disks["a"]
+        assert disk.backend is not None
+        await engine._lose(disk, disk.backend, "its lease was taken by host two (process 7)")
+        assert disk.state == "waiting: its lease was taken by host two (process 7)"
+        assert set(engine.directory.targets[IQN].target.luns) == {1}
+        await engine.retry()
+        assert disk.state == "online" and set(engine.directory.targets[IQN].target.luns) == {0, 1}
+        await engine._lose(disk, memory(512), "an older backend's words")
+        assert disk.state == "online"
+        await end(engine)
+
+    asyncio.run(scenario())

@@ -275,3 +275,63 @@ def test_swaps_under_random_traffic_are_atomic(seed: int) -> None:
         data = last.run(cdb.READ_10.pack(logical_block_address=lba, transfer_length=1)).data
         assert int.from_bytes(data, "big") == sum(counter.successes for counter in counters if counter.lba == lba)
     assert sum(counter.successes for counter in counters) > 10
+
+
+class Tenancy:
+    """A lease whose clock a test moves."""
+
+    def __init__(self) -> None:
+        self.now, self.valid_until = 0.0, 20.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def give_back(self) -> None:
+        pass
+
+
+def leased() -> tuple[Slow, Tenancy]:
+    slow, lease = Slow(), Tenancy()
+    slow.unit.lease = lease
+    return slow, lease
+
+
+def test_while_the_lease_has_lapsed_no_command_starts() -> None:
+    slow, lease = leased()
+    lease.now = 20.1
+    for pending in (slow.write(), slow.read(), slow.swap(0, bytes(512), b"n" * 512)):
+        assert pending.answer.status == Status.BUSY
+    assert not slow.backend.waiting and slow.idle()
+    lease.valid_until = 40.0
+    assert not slow.write().ended
+    slow.backend.run()
+
+
+def test_what_storage_answers_after_the_lease_lapsed_is_not_told_as_done() -> None:
+    slow, lease = leased()
+    write, read = slow.write(0), slow.read(1)
+    lease.now = 20.1
+    slow.backend.run()
+    assert write.answer.status == read.answer.status == Status.BUSY
+    assert slow.idle()
+
+
+def test_a_swap_whose_lease_lapses_between_its_read_and_its_write_does_not_write() -> None:
+    slow, lease = leased()
+    swap = slow.swap(0, bytes(512), b"n" * 512)
+    lease.now = 20.1
+    slow.backend.step()
+    assert swap.answer.status == Status.BUSY
+    assert not slow.backend.waiting and slow.idle()
+
+
+def test_a_command_that_waited_for_another_does_not_start_after_the_lease_lapsed() -> None:
+    slow, lease = leased()
+    swap, write = slow.swap(0, bytes(512), b"n" * 512), slow.write(0)
+    lease.now = 20.1
+    slow.backend.run()
+    assert swap.answer.status == write.answer.status == Status.BUSY
+    assert slow.idle()

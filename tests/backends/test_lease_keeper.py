@@ -1,0 +1,52 @@
+"""Renewals at the right times; one that fails is tried again soon and stops no other."""
+
+from __future__ import annotations
+
+from tcmu_gluster.backends.lease_keeper import RETRY_SECONDS, Keeper
+from tests.backends.test_lease import Host
+from tests.doubles.leases import Clock, Shared
+
+
+def test_each_lease_is_renewed_four_times_in_its_time() -> None:
+    clock = Clock()
+    lease = Host(Shared(), clock).take()
+    keeper = Keeper("group")
+    keeper.add(lease, 100.0)
+    assert keeper.turn(104.9) > 0 and lease.record.generation == 1
+    clock.now += 5
+    assert keeper.turn(105.0) == 5.0
+    assert lease.record.generation == 2 and lease.valid_until == clock.now + 20
+
+
+def test_a_renewal_that_fails_is_tried_again_soon_and_the_others_go_on(caplog) -> None:
+    clock = Clock()
+    first, second = Host(Shared(), clock), Host(Shared(), clock)
+    broken, sound = first.take(), second.take()
+
+    def fail(step: str) -> None:
+        raise OSError(107, "not connected")
+
+    first.store.before = fail
+    keeper = Keeper("group")
+    keeper.add(broken, 0.0)
+    keeper.add(sound, 0.0)
+    assert keeper.turn(5.0) == RETRY_SECONDS
+    assert keeper.turn(5.0 + RETRY_SECONDS) == RETRY_SECONDS
+    assert sound.record.generation == 2
+    assert caplog.text.count("can't be renewed") == 1
+
+
+def test_a_lease_that_is_lost_or_removed_is_not_renewed_any_more() -> None:
+    clock = Clock()
+    host = Host(Shared(), clock)
+    lost, removed = host.take(), Host(Shared(), clock).take()
+    lost.on_lost = lambda why: None
+    host.store.remove()
+    keeper = Keeper("group")
+    keeper.add(lost, 0.0)
+    keeper.add(removed, 0.0)
+    keeper.remove(removed)
+    keeper.remove(removed)
+    keeper.turn(5.0)
+    assert lost.lost and removed.record.generation == 1
+    assert keeper.turn(6.0) == 60.0
