@@ -90,16 +90,18 @@ def test_what_was_configured_is_there_after_a_restart_and_after_a_kill(daemon: P
     daemon.ask("target.create", target=IQN)
     daemon.ask("lun.map", target=IQN, disk="a", lun=3)
     daemon.ask("acl.allow", target=IQN, rule="10.0.0.0/8")
-    before = [
-        daemon.ask(op, **args) for op, args in (("disk.show", {"name": "a"}), ("acl.list", {}), ("disk.list", {}))
-    ]
+
+    def look() -> list[Any]:
+        shown = daemon.ask("disk.show", name="a")
+        assert shown.pop("lease")["lease_seconds"] == 20.0  # a new one after every start
+        return [shown, daemon.ask("acl.list"), daemon.ask("disk.list")]
+
+    before = look()
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
         status = daemon.end(number)
         assert status == (-signal.SIGKILL if number is signal.SIGKILL else 0)
         daemon.start()
-        assert [
-            daemon.ask(op, **args) for op, args in (("disk.show", {"name": "a"}), ("acl.list", {}), ("disk.list", {}))
-        ] == before
+        assert look() == before
     shown = daemon.ask("target.show", target=IQN)
     assert shown["luns"] == [{"lun": 3, "disk": "a", "state": "online"}] and shown["listening"]
 
