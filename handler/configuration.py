@@ -333,7 +333,9 @@ def _map(acl: Object, lun: int, disk: str, read_only: bool) -> bool:
     mapped = acl.setdefault("mapped_luns", [])
     entry = next((entry for entry in mapped if entry.get("tpg_lun") == lun), None)
     if entry is None:
-        mapped.append({"index": lun, "tpg_lun": lun, "write_protect": read_only, "alias": disk})
+        taken = {int(one.get("index", -1)) for one in mapped}  # it may see another LUN under this number
+        index = lun if lun not in taken else next(n for n in range(LARGEST_LUN + 2) if n not in taken)
+        mapped.append({"index": index, "tpg_lun": lun, "write_protect": read_only, "alias": disk})
         return True
     if read_only and not entry.get("write_protect"):
         entry["write_protect"] = True

@@ -241,3 +241,15 @@ def test_read_only_is_for_one_initiator_and_stays() -> None:
     configuration.unmap_lun(IQN, 0, HOST)
     assert configuration.map_lun(IQN, "a", None, HOST) == (0, True)
     assert configuration.visible_luns(IQN, HOST) == {0: ("a", False)}
+
+
+def test_a_new_lun_does_not_take_a_number_under_which_an_initiator_sees_another() -> None:
+    made = Configuration()
+    for name in ("a", "b"):
+        made.add_disk(name, f"gluster/memory/{name}", 4096, name)
+    made.add_target(IQN, ())
+    made.map_lun(IQN, "a", 3, None)
+    made.allow(IQN, parse_access_rule(HOST))
+    made.credentials(IQN, HOST)["mapped_luns"][0]["index"] = 0
+    made.map_lun(IQN, "b", 0, None)
+    assert made.visible_luns(IQN, HOST) == {0: ("a", False), 1: ("b", False)}

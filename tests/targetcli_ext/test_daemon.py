@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from configshell_fb import ExecutionError
+
+from targetcli_ext.daemon import Daemon, SocketAsk, facts_text, printable, sentence
+from tcmu_gluster.control.client import DaemonUnreachable
+from tcmu_gluster.errors import OperationError
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def info(self, message: str) -> None:
+        self.said.append(("info", message))
+
+    def warning(self, message: str) -> None:
+        self.said.append(("warning", message))
+
+
+def test_what_is_now_true_is_said_and_what_is_refused_is_an_error() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def ask(name: str, args: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
+        asked.append((name, dict(args)))
+        if name == "disk.delete":
+            raise OperationError("a target still shows \x1b[31mit")
+        return {"now": "disk a is there", "warnings": ["mind the gap"]}
+
+    log = Kept()
+    daemon = Daemon(ask, log)
+    daemon.do("disk.create", name="a", size=None)
+    assert asked == [("disk.create", {"name": "a"})], "what was not given is not asked"
+    assert log.said == [("warning", "mind the gap"), ("info", "Disk a is there.")]
+    with pytest.raises(ExecutionError, match=r"still shows \\x1b"):
+        daemon.do("disk.delete", name="a")
+
+
+def test_sentences_and_names() -> None:
+    assert sentence("target x is gone") == "Target x is gone."
+    assert sentence("iqn.2013-10.com.redhat admits nobody") == "iqn.2013-10.com.redhat admits nobody."
+    assert sentence("now ...") == "Now ..."
+    assert printable("a\nb\x1b") == "a\\nb\\x1b"
+
+
+def test_facts_are_lines() -> None:
+    facts = {"name": "a", "size_bytes": 1 << 20, "shown_by": ["x", "y"], "none": None, "empty": []}
+    assert facts_text(facts) == ["name: a", "size: 1M", "shown_by: x, y", "none: -"]
+
+
+def test_nobody_at_the_socket(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnreachable):
+        SocketAsk(tmp_path / "none")("status", {})
