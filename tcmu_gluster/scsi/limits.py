@@ -36,7 +36,7 @@ class UnitOptions:
     unmapped_reads_zeros: bool = True
     """Whether a thin unit promises that what was unmapped reads as zeros (LBPRZ). It does so in any case."""
     reservations: bool = True
-    """False where the front keeps them (LIO)."""
+    """False where the front keeps them (LIO): the unit is never asked, and still reports the commands as supported."""
     ports: bool = True
     """Whether the unit knows its target ports and reports their groups (ALUA); False where the front does (LIO)."""
 

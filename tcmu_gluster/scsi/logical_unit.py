@@ -113,6 +113,8 @@ class LogicalUnit:
         features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
         features |= Feature.CLOCK if self.timestamp is not None else Feature.NONE
         self.commands = CommandTable(self._rows, features)
+        # What an initiator may send, whoever answers it: LIO answers reservations itself and never asks us.
+        self.reported = CommandTable(self._rows, features | Feature.RESERVATIONS)
         self.limits = Limits.of(self.options, capabilities, self.thin)
         self._slots = self.commands.slots
         self.transfer_blocks = self.limits.transfer_blocks

@@ -286,7 +286,7 @@ def _check_descriptor(unit: LogicalUnit, layout: Layout, descriptor: Any, base: 
 
 
 def report_supported_operation_codes(unit: LogicalUnit, command: Command) -> Response:
-    """REPORT SUPPORTED OPERATION CODES: the command table, printed.  Source: SPC-4 6.35."""
+    """REPORT SUPPORTED OPERATION CODES: the table, printed, with what LIO answers itself.  Source: SPC-4 6.35."""
     fields = command.fields
     option, opcode, action = (
         fields.reporting_options,
@@ -294,17 +294,17 @@ def report_supported_operation_codes(unit: LogicalUnit, command: Command) -> Res
         fields.requested_service_action,
     )
     if option == 0:
-        data = b"".join(_command_descriptor(row, fields.rctd) for row in unit.commands)
+        data = b"".join(_command_descriptor(row, fields.rctd) for row in unit.reported)
         data = bytes(ALL_COMMANDS_HEADER.pack(command_data_length=len(data))) + data
         return reply(command, data, fields.allocation_length)
     if option > 3:
         raise InvalidFieldInCdb("reporting_options")
-    actions = unit.commands.service_actions(opcode)
+    actions = unit.reported.service_actions(opcode)
     if option == 1 and actions:
         raise InvalidFieldInCdb("requested_operation_code")
-    if option == 2 and not actions and unit.commands.find(opcode) is not None:
+    if option == 2 and not actions and unit.reported.find(opcode) is not None:
         raise InvalidFieldInCdb("requested_operation_code")
-    row = unit.commands.find(opcode, action if actions else None)
+    row = unit.reported.find(opcode, action if actions else None)
     if option == 3 and not actions and action:
         row = None
     return reply(command, _one_command(row, fields.rctd), fields.allocation_length)

@@ -405,3 +405,13 @@ def test_without_the_feature_the_commands_do_not_exist() -> None:
     for layout in (cdb.RESERVE_6, cdb.RELEASE_10, cdb.READ_KEYS):
         assert node.run(layout.pack()).asc == Asc.INVALID_COMMAND_OPERATION_CODE
     assert node.listed("register", basic_list(0, 1)).asc == Asc.INVALID_COMMAND_OPERATION_CODE
+
+
+def test_who_keeps_reservations_makes_no_difference_to_what_initiators_are_told() -> None:
+    """LIO answers them before we are asked, so an initiator that looks for them must find them (SPC-4 6.35)."""
+    told = []
+    for options in (UnitOptions(), UnitOptions(reservations=False)):
+        node = Node(LogicalUnit(memory(), options), "host")
+        ask = cdb.REPORT_SUPPORTED_OPERATION_CODES.pack(allocation_length=4096)
+        told.append(node.run(ask).data)
+    assert told[0] == told[1] and len(told[0]) > 100

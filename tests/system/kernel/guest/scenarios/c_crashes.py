@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +77,8 @@ def planned_restart_under_verified_load() -> dict[str, Any]:
 
 
 @scenario(limit=300)
-def reset_and_abort_while_gluster_is_slow() -> None:
-    """The brick stops answering: LUN reset and the host's aborts end cleanly, and no late write reaches the file."""
+def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
+    """The brick stops answering: LUN reset and the host's aborts succeed, and no late write reaches the file."""
     backing = daemon.uri("slow")
     services.start_iscsid()
     iqn = "iqn.2024-01.test.vm:slow"
@@ -84,39 +87,49 @@ def reset_and_abort_while_gluster_is_slow() -> None:
         with services.Session(iqn) as session:
             device = session.disk()
             block = Path("/sys/block") / Path(device).name
-            load.copy_and_compare(device, 4)
+            generic = next((block / "device/scsi_generic").iterdir()).name
+            load.copy_and_compare(device, 2)
+            write(block / "device/timeout", "90")  # nobody but us resets
+            with stopped_brick():
+                reset = late_write(device, block)
+                began = time.monotonic()
+                run("sg_reset", "--device", "--no-esc", f"/dev/{generic}", limit=90)
+                figures = {"seconds of the LUN reset": round(time.monotonic() - began, 1)}
+            expect(reset.wait(120) == 0, "the write that was reset is tried again, and succeeds")
             write(block / "device/timeout", "4")  # the host aborts early
-            bricks = services.processes("glusterfsd")
-            for pid in bricks:
-                os.kill(pid, signal.SIGSTOP)
-            say("the brick is stopped")
-            try:
-                old = run_in_background(device)
-                wait_for("the write is under way", lambda: int((block / "inflight").read_text().split()[1]) > 0)
-                generic = next((block / "device/scsi_generic").iterdir()).name
-                say(run("sg_reset", "--device", "--no-esc", "-v", f"/dev/{generic}", status=None, limit=90))
-            finally:
-                for pid in bricks:
-                    os.kill(pid, signal.SIGCONT)
-                say("the brick goes on")
-            say(f"the delayed dd ended with {old.wait(120)}")
+            with stopped_brick():
+                aborted = late_write(device, block)
+                timed_out = block / "device/iotmo_cnt"
+                before = read(timed_out)
+                wait_for("the host aborts", lambda: read(timed_out) != before, limit=60)
+            expect(aborted.wait(120) == 0, "the write that was aborted is tried again, and succeeds")
             write(block / "device/timeout", "30")
-            wait_for("the disk is running", lambda: (block / "device/state").read_text().strip() == "running")
-            wait_for(
-                "the disk answers",
-                lambda: (
-                    run(
-                        "dd", f"if={device}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", status=None, limit=60
-                    ).count("error")
-                    == 0
-                ),
-                limit=90,
-            )
-            data = load.copy_and_compare(device, 4)
+            expect((block / "device/state").read_text().strip() == "running", "the host has not given up the disk")
+            sessions = run("iscsiadm", "-m", "session", "-s")
+            figures["aborts and resets that the session counts"] = re.findall(r"(\w+_pdus): ([1-9]\d*)", sessions)
+            data = load.copy_and_compare(device, 2)
             expect(served.alive, "the daemon lives")
         expect(volume.on_the_brick("slow", len(data)) == data, "the Gluster file holds the last writes alone")
+    return figures
 
 
-def run_in_background(device: str) -> subprocess.Popen[bytes]:
-    """A direct write of zeros that will be late."""
-    return start("dd", "if=/dev/zero", f"of={device}", "bs=1M", "count=4", "oflag=direct", log="/run/dd.log")
+@contextlib.contextmanager
+def stopped_brick() -> Iterator[None]:
+    """A storage that takes requests and does not answer, for as long as the block runs."""
+    bricks = services.processes("glusterfsd")
+    for pid in bricks:
+        os.kill(pid, signal.SIGSTOP)
+    say("the brick is stopped")
+    try:
+        yield
+    finally:
+        for pid in bricks:
+            os.kill(pid, signal.SIGCONT)
+        say("the brick goes on")
+
+
+def late_write(device: str, block: Path) -> subprocess.Popen[bytes]:
+    """A direct write of zeros that is under way and will be late."""
+    writer = start("dd", "if=/dev/zero", f"of={device}", "bs=256k", "count=1", "oflag=direct", log="/run/dd.log")
+    wait_for("the write is under way", lambda: int((block / "inflight").read_text().split()[1]) > 0)
+    return writer

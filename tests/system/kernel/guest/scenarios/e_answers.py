@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import daemon, lio, services
@@ -28,6 +29,43 @@ _SAME_WORDS = (
 )
 
 
+# What must differ: the engine is the target and names its ports and their groups; LIO's are LIO's business (TPGS 0).
+_PORT_COMMANDS = (b"\xa3\x00\x00\x0a", b"\xa4\x00\x00\x0a")
+_SCSI_PORTS_PAGE = 0x88
+
+
+def without_ports_inquiry(text: str) -> str:
+    """Standard INQUIRY data without TPGS (byte 5) and version descriptors (58 to 73: the engine names iSCSI)."""
+    data = bytearray.fromhex(text)
+    data[5] &= ~0x30
+    return (data[:58] + data[74:]).hex()
+
+
+def without_ports_page(text: str) -> str:
+    """The list of VPD pages without SCSI Ports."""
+    return bytes(page for page in bytes.fromhex(text)[4:] if page != _SCSI_PORTS_PAGE).hex()
+
+
+def without_group_commands(text: str) -> str:
+    """REPORT SUPPORTED OPERATION CODES without REPORT and SET TARGET PORT GROUPS."""
+    data = bytes.fromhex(text)[4:]
+    commands = [data[at : at + 8] for at in range(0, len(data), 8)]
+    return b"".join(command for command in commands if command[:4] not in _PORT_COMMANDS).hex()
+
+
+def without_group_lines(text: str) -> str:
+    """The same of the table that sg_opcodes prints."""
+    return "\n".join(line for line in text.splitlines() if "target port groups" not in line)
+
+
+_DIFFERENT_BY_RIGHT: dict[str, Callable[[str], str]] = {
+    "sg_inq --raw": without_ports_inquiry,
+    "sg_vpd --raw --page=0x00": without_ports_page,
+    "sg_opcodes --raw": without_group_commands,
+    "sg_opcodes": without_group_lines,
+}
+
+
 def answers(device: str) -> dict[str, str]:
     """Every question's answer as text (binary ones in hexadecimal)."""
     told = {}
@@ -36,13 +74,11 @@ def answers(device: str) -> dict[str, str]:
         with open(file, "wb") as output:
             run_into(output, *command, device)
         told[" ".join(command)] = file.read_bytes().hex()
-    inquiry = told[
-        "sg_inq --raw"
-    ]  # bytes 58 to 73 are version descriptors: the engine names iSCSI, LIO's is any transport
-    told["sg_inq --raw"] = inquiry[: 58 * 2] + inquiry[74 * 2 :]
     for command in _SAME_WORDS:
         told[" ".join(command)] = run(*command, device).replace(device, "DISK")
     designators = run("sg_vpd", "--page=di_lu", device)
+    for question, differs in _DIFFERENT_BY_RIGHT.items():
+        told[question] = differs(told[question])
     told["logical unit designators"] = "\n".join(re.findall(r"0x\S+|vendor specific: .*|T10 .*", designators))
     return told
 
