@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from handler.service import wants_lio
+from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.control.client import ControlClient, DaemonUnreachable
 from tcmu_gluster.errors import OperationError
 from tests.handler.daemon import settings
@@ -211,3 +213,50 @@ def test_lio_is_wanted_as_set_or_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "config" / "target").mkdir(parents=True)
     automatic = settings(tmp_path, lio="auto", configfs=tmp_path / "config")
     assert wants_lio(automatic) is (os.geteuid() == 0)
+
+
+# -- the unit ---------------------------------------------------------------------------------------------------------
+
+UNITS = Path(__file__).resolve().parents[2] / "handler" / "share"
+
+
+def unit_words(name: str) -> dict[str, list[str]]:
+    """Key -> the words of all its lines."""
+    words: dict[str, list[str]] = {}
+    for line in (UNITS / name).read_text().splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            words.setdefault(key, []).extend(value.split())
+    return words
+
+
+def test_the_unit_is_there_before_anybody_restores_lios_configuration_and_never_given_up() -> None:
+    unit = unit_words("tcmu-gluster.service")
+    assert {"target.service", "rtslib-fb-targetctl.service"} <= set(unit["Before"])
+    assert "sys-kernel-config.mount" in unit["After"]
+    assert (unit["Type"], unit["Restart"], unit["StartLimitIntervalSec"]) == (["notify"], ["on-failure"], ["0"])
+    assert int(unit["WatchdogSec"][0]) > 0
+    assert unit["KillMode"] == ["mixed"], "a child that configures LIO is not shot half-way"
+    assert "AF_NETLINK" in unit["RestrictAddressFamilies"]
+
+
+def test_a_stop_has_time_to_drain() -> None:
+    drain = settings(Path("/nowhere"), drain_seconds=20).drain_seconds
+    assert Settings().drain_seconds == drain
+    for name in ("tcmu-gluster.service", "tcmu-gluster-engine.service"):
+        assert int(unit_words(name)["TimeoutStopSec"][0]) > 2 * drain
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+@pytest.mark.parametrize("name", ["tcmu-gluster.service", "tcmu-gluster-engine.service"])
+def test_systemd_understands_the_units(tmp_path: Path, name: str) -> None:
+    """The program stands where this machine has it, because systemd-analyze wants to see it."""
+    text = (
+        (UNITS / name).read_text().replace("/usr/bin/tcmu-gluster", "/bin/true").replace("/sbin/modprobe", "/bin/true")
+    )
+    (tmp_path / name).write_text(text)
+    run = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)], capture_output=True, text=True, timeout=60
+    )
+    ours = [line for line in run.stderr.splitlines() if name in line and "Failed to" not in line]
+    assert ours == []

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import daemon, lio, load, services, volume
 from ..runner import scenario
-from ..shell import expect, read, run, say, start, wait_for, write
+from ..shell import PYTHON, expect, read, run, say, start, wait_for, write
 
 
 def kill_and_start(served: daemon.Daemon, disk: daemon.Disk) -> dict[str, float]:
@@ -111,6 +111,38 @@ def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
             expect(served.alive, "the daemon lives")
         expect(volume.on_the_brick("slow", len(data)) == data, "the Gluster file holds the last writes alone")
     return figures
+
+
+@scenario(limit=180)
+def recover_frees_a_host_whose_handler_is_gone() -> None:
+    """Nobody takes over after kill -9: `tcmu-gluster recover` ends a hanging command and a hanging configfs writer."""
+    backing = daemon.uri("lost")
+    with daemon.Daemon() as served, daemon.Disk("lost", backing, "8M") as disk, lio.LoopDisk(disk.backstore) as local:
+        served.kill()
+        hanging = start(
+            "dd", f"if={local.device}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", log="/run/dd.log"
+        )
+        waiting = start("/bin/sh", "-c", f"exec {_ENABLE} > /dev/null", log="/run/enable.log")
+        inflight = Path("/sys/block") / Path(local.device).name / "inflight"
+        wait_for("the read hangs", lambda: int(read(inflight).split()[0]) > 0)
+        wait_for(
+            "the writer of configfs hangs", lambda: "tcmu_wait_genl_cmd_reply" in read(f"/proc/{waiting.pid}/stack")
+        )
+        say(daemon.ours("recover"))
+        expect(waiting.wait(30) != 0, "whoever waited for an answer is told that none comes")
+        expect(hanging.wait(60) != 0, "the command ends with an error")
+        (lio.CORE / "user_0/waiting").rmdir()
+        served.start()
+        load.read_directly(local.device)
+        say("and the disk is served again")
+
+
+_ENABLE = (
+    f"{PYTHON} -c \"import os; p='{lio.CORE}/user_0/waiting'; os.makedirs(p); "
+    "open(p + '/control', 'w').write('dev_config=gluster/memory/waiting,dev_size=1048576'); "
+    "open(p + '/enable', 'w').write('1')\""
+)
+"""A device made by hand: enable waits for a handler's answer."""
 
 
 @contextlib.contextmanager
