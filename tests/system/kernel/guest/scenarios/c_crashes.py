@@ -122,7 +122,7 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
         hanging = start(
             "dd", f"if={local.device}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", log="/run/dd.log"
         )
-        waiting = start("/bin/sh", "-c", f"exec {_ENABLE} > /dev/null", log="/run/enable.log")
+        waiting = start(PYTHON, "-c", _ENABLE, log="/run/enable.log")
         inflight = Path("/sys/block") / Path(local.device).name / "inflight"
         wait_for("the read hangs", lambda: int(read(inflight).split()[0]) > 0)
         wait_for(
@@ -138,9 +138,9 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
 
 
 _ENABLE = (
-    f"{PYTHON} -c \"import os; p='{lio.CORE}/user_0/waiting'; os.makedirs(p); "
+    f"import os; p='{lio.CORE}/user_0/waiting'; os.makedirs(p); "
     "open(p + '/control', 'w').write('dev_config=gluster/memory/waiting,dev_size=1048576'); "
-    "open(p + '/enable', 'w').write('1')\""
+    "open(p + '/enable', 'w').write('1')"
 )
 """A device made by hand: enable waits for a handler's answer."""
 
