@@ -13,6 +13,13 @@ from tcmu_gluster.errors import OperationError
 
 from .context import Context, Report, now
 
+_MOVE = "move the disk there: tcmu-gluster disk move NAME --to lio (docs/fabrics.md)"
+NEEDS_LIO = {
+    "iser": f"iSER needs LIO: the engine speaks iSCSI over TCP only; {_MOVE}, then enable_iser at a portal",
+    "fcoe": f"FCoE needs LIO: the engine speaks iSCSI over TCP only; {_MOVE}, then make its target under /tcm_fc",
+}
+"""Fabrics that the kernel has and the engine hasn't, each with the sentence that says what to do."""
+
 
 async def create(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """A target on the portals of the settings; nobody may log in yet."""
@@ -111,6 +118,8 @@ async def unmap_lun(context: Context, args: dict[str, Any], report: Report) -> d
 async def add_portal(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Listen there too."""
     iqn, portal = args["target"], parse_portal(args["portal"])
+    if args["transport"] not in (None, "tcp"):
+        raise OperationError(NEEDS_LIO[args["transport"]])
     wanted = context.configuration.copy()
     changed = wanted.add_portal(iqn, portal)
     if changed:

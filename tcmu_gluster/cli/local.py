@@ -17,6 +17,7 @@ from ..config.uri import parse_backing
 from ..control.operations import UsageError
 from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
+from .initiator import PARTS, run_initiator_config
 from .render import as_json, printable, table
 
 LARGEST_LUN = 16383
@@ -87,6 +88,16 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     )
     add_settings_flags(settings)
     settings.set_defaults(run=run_settings)
+
+    initiators = verbs.add_parser(
+        "initiator-config",
+        parents=[common],
+        help="print what initiators should be told, with the computed time-outs",
+        description="Print multipath.conf, iscsid.conf, a udev rule, and what ESXi and Windows should be told, with "
+        "the time-outs that follow from the settings.",
+    )
+    initiators.add_argument("part", nargs="?", choices=tuple(PARTS), help="only this")
+    initiators.set_defaults(run=run_initiator_config)
 
     completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
     completion.add_argument("shell", choices=SHELLS)
@@ -203,6 +214,7 @@ LOCAL_WORDS: dict[str, Sequence[str]] = {
     "serve": _flags(*(flag_name(setting.name) for setting in fields(Settings) if setting.name != "control_socket")),
     "recover": _flags("--force"),
     "settings": _flags(),
+    "initiator-config": _flags(*PARTS),
     "completion": SHELLS,
 }
 """verb -> what may follow it, for completion."""

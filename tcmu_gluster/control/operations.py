@@ -213,6 +213,7 @@ _TABLE = (
     )),
     Operation("portal.add", "Let a target listen on an address.", (
         _TARGET, _word("portal", Kind.PORTAL, "ADDRESS[:PORT]; port 3260 if there is none"),
+        _flag("transport", Kind.TEXT, "tcp; the others need LIO and say so", "tcp", "iser", "fcoe"),
     )),
     Operation("portal.remove", "Stop listening on an address.", (
         _TARGET, _word("portal", Kind.PORTAL, "ADDRESS[:PORT]"),

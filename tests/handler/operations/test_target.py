@@ -3,6 +3,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.handler.daemon import Desk, run_desk
 
 IQN = "iqn.2013-10.com.redhat"
@@ -107,5 +109,17 @@ def test_portals_are_opened_and_closed(tmp_path: Path) -> None:
         assert (await desk.do("portal.remove", target=IQN, portal=f"127.0.0.1:{port}"))["changed"]
         assert not (await desk.do("portal.remove", target=IQN, portal=f"127.0.0.1:{port}"))["changed"]
         assert f"127.0.0.1:{port}" not in (await desk.do("target.show", target=IQN))["listening"]
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("transport, word", [("iser", "iSER"), ("fcoe", "FCoE")])
+def test_fabrics_that_need_the_kernel_are_refused_in_one_sentence(tmp_path: Path, transport: str, word: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        said = await desk.refused("portal.add", target=IQN, portal="127.0.0.1:0", transport=transport)
+        assert said.startswith(f"{word} needs LIO") and "disk move" in said
+        assert len((await desk.do("target.show", target=IQN))["portals"]) == 1
+        assert (await desk.do("portal.add", target=IQN, portal="127.0.0.1:0", transport="tcp"))["now"]
 
     run_desk(tmp_path, scenario)
