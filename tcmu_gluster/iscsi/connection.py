@@ -24,6 +24,7 @@ from tcmu_gluster.iscsi.buffers import BufferPool, Share
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.framing import Broken, Framing
 from tcmu_gluster.iscsi.full_feature import FullFeature
+from tcmu_gluster.iscsi.keeper import Keeper
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.life import Input, State, follow
 from tcmu_gluster.iscsi.login import MAX_NAME_BYTES, Login
@@ -204,8 +205,12 @@ class Connection:
         ping = self.settings.ping_seconds
         silent = (self._asked_at if self._asked_at is not None else self._heard) + ping
         if self.intake.open_bursts:
-            return min(silent, self._progress + self.settings.data_seconds)
+            return min(silent, self._progress + self._data_seconds)
         return silent
+
+    @property
+    def _data_seconds(self) -> float:
+        return self.settings.data_seconds if self.output.keeper is None else self.settings.recovery_seconds
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at now: ping a silent peer, give up a dead one."""
@@ -218,7 +223,11 @@ class Connection:
         elif self.state is not State.FULL_FEATURE:
             reasons = {State.LOGIN: "the login took too long", State.ASKED_TO_LOG_OUT: "the initiator didn't log out"}
             self.end(Input.TIMED_OUT, reasons.get(self.state, self.why))
-        elif self.intake.open_bursts and now >= self._progress + self.settings.data_seconds:
+        elif self.intake.open_bursts and now >= self._progress + self._data_seconds:
+            if self.output.keeper is not None:
+                self._progress = now
+                self.intake.ask_again()
+                return
             self.end(Input.TIMED_OUT, "the initiator owes Data-Out and sends none")
         elif self._asked_at is not None:
             self.end(Input.TIMED_OUT, "the initiator doesn't answer")
@@ -314,13 +323,20 @@ class Connection:
         output.window = session.window
         output.header_digest = parameters.header_digest != "None"
         output.data_digest = parameters.data_digest != "None"
+        recovers = session.entry is not None and session.parameters.error_recovery_level > 0
+        if recovers:
+            output.keeper = Keeper(
+                output, session.window, parameters, session.parameters.max_burst_length,
+                2 * self.settings.window, self.settings.kept_bytes,
+            )  # fmt: skip
         self.intake.begin(session, parameters)
         self.responder.begin(session, parameters)
         self._full_feature = FullFeature(self, session, parameters)
         framing.handlers = self._full_feature.handlers()
         framing.begin(
-            commands=session.entry is not None, header_digest=output.header_digest, data_digest=output.data_digest
-        )
+            commands=session.entry is not None, header_digest=output.header_digest, data_digest=output.data_digest,
+            recovers=recovers, acknowledge=output.keeper.acknowledge if output.keeper is not None else None,
+        )  # fmt: skip
         self.emit(SessionStarted(session) if self._login.joins is None else ConnectionJoined(session))
 
     # -- refusing and ending -----------------------------------------------------------------------------------------
@@ -384,6 +400,8 @@ class Connection:
                     if task.phase is not EXECUTING:
                         self.intake.drop(task)
             self._withdraw()
+            if self.output.keeper is not None:
+                self.output.keeper.free(self.output.keeper.give_up())
         self.framing.abandon()
 
     def _withdraw(self) -> None:

@@ -84,12 +84,30 @@ class Framing:
         self.full_feature = False
         self.limit_bytes = 8192
         self.header_digest = self.data_digest = False
+        self._plain = False  # SCSI commands may be taken in the short loop
+        self._recovers = False
+        self._acknowledge: Optional[Callable[[int], None]] = None
+        self.dropped = 0
+        """PDUs whose header digest was wrong and that were skipped."""
         self.stopped = False
         """Set by a handler: nothing more is parsed (login ended, back-pressure, the connection is closing)."""
 
-    def begin(self, *, commands: bool, header_digest: bool, data_digest: bool) -> None:
-        """Full feature phase begins with the next PDU. commands: SCSI PDUs may come (not in a discovery session)."""
+    def begin(
+        self,
+        *,
+        commands: bool,
+        header_digest: bool,
+        data_digest: bool,
+        recovers: bool = False,
+        acknowledge: Optional[Callable[[int], None]] = None,
+    ) -> None:
+        """Full feature phase begins with the next PDU. commands: SCSI PDUs may come (not in a discovery session).
+
+        recovers: ErrorRecoveryLevel is 1 or more. acknowledge hears the ExpStatSN of every PDU.
+        """
         self.full_feature = commands
+        self._plain = commands and not header_digest and acknowledge is None
+        self._recovers, self._acknowledge = recovers, acknowledge
         self.header_digest, self.data_digest = header_digest, data_digest
         self.limit_bytes = self._settings.max_recv_data_segment_bytes
         self._grow = True
@@ -155,7 +173,7 @@ class Framing:
         buffer, view, intake = self._buffer, self._view, self._intake
         short = BHS_BYTES - 1
         while end - at > short and not self.stopped:
-            if buffer[at] & OPCODE_MASK == _COMMAND and self.full_feature and not self.header_digest:
+            if buffer[at] & OPCODE_MASK == _COMMAND and self._plain:
                 fields = unpack_scsi_command(buffer, at)
                 lengths = fields[2]
                 data_end = at + BHS_BYTES + lengths  # far beyond the end if there is an AHS
@@ -191,13 +209,15 @@ class Framing:
         if self.data_digest and length:
             tail += DIGEST_BYTES
         data_end = start + length
+        if self.header_digest and not matches(view[at : start - DIGEST_BYTES], view[start - DIGEST_BYTES : start]):
+            return self._skip(at, end, data_end + tail)
+        if self._acknowledge is not None:
+            self._acknowledge(int.from_bytes(buffer[at + 28 : at + 32], "big"))
         if data_end + tail > end:
             if data_end - end >= self._landing_threshold or (data_end > end and data_end - at > self._capacity):
-                self._check_header(at, start)
                 self._open_landing(at, start, end, length, tail)
                 return end - at
             return -1
-        self._check_header(at, start)
         if length and self.data_digest:
             digest_at = data_end + tail - DIGEST_BYTES
             if not matches(view[start:digest_at], view[digest_at : digest_at + DIGEST_BYTES]):
@@ -236,11 +256,29 @@ class Framing:
         if ahs_length and opcode != _COMMAND:
             raise Broken(f"an additional header segment after opcode {opcode:#04x}", RejectReason.PROTOCOL_ERROR)
 
-    def _check_header(self, at: int, start: int) -> None:
-        """A header that can't be trusted hides where the next one begins (RFC 7143 7.8)."""
-        end = start - DIGEST_BYTES
-        if self.header_digest and not matches(self._view[at:end], self._view[end:start]):
+    def _skip(self, at: int, end: int, following: int) -> int:
+        """A header that can't be trusted hides where the next one begins (RFC 7143 7.8).
+
+        From ErrorRecoveryLevel 1 on, a good header digest at `following`, where the next header should be, proves that
+        the lengths were right: this PDU is dropped without a word, and whoever misses it asks again.
+        """
+        short = following + BHS_BYTES + DIGEST_BYTES
+        if not self._recovers or short - at > self._capacity:
             raise Broken("header digest error")
+        if short > end:
+            return -1
+        ahs_length = self._buffer[following + 4] << 2
+        digest_at = following + BHS_BYTES + ahs_length
+        if ahs_length and self._buffer[following] & OPCODE_MASK != _COMMAND:
+            raise Broken("header digest error")
+        if digest_at + DIGEST_BYTES - at > self._capacity:
+            raise Broken("header digest error")
+        if digest_at + DIGEST_BYTES > end:
+            return -1
+        if not matches(self._view[following:digest_at], self._view[digest_at : digest_at + DIGEST_BYTES]):
+            raise Broken("header digest error")
+        self.dropped += 1
+        return following - at
 
     def _bad_data(self, header: Any) -> None:
         """RFC 7143 7.8: discard the PDU, say Reject, and end the task of a Data-Out."""

@@ -19,6 +19,7 @@ from tcmu_gluster.iscsi.pdu import (
     NO_TAG,
     NOP_IN,
     NOP_OUT,
+    SNACK_REQUEST,
     TASK_MANAGEMENT_REQUEST,
     TASK_MANAGEMENT_RESPONSE,
     TEXT_REQUEST,
@@ -31,6 +32,7 @@ from tcmu_gluster.iscsi.pdu import (
 )
 from tcmu_gluster.iscsi.serial import Verdict
 from tcmu_gluster.iscsi.session import Session
+from tcmu_gluster.iscsi.snack import answer_snack
 from tcmu_gluster.iscsi.task_set import EXECUTING, LUN_WIDE, TARGET_WIDE, IscsiTaskManagement
 from tcmu_gluster.iscsi.text import MAX_NEGOTIATION_BYTES, Collector, Pairs, TextError, cut, encode
 from tcmu_gluster.scsi.command import Function, ManagementResponse, lun_number
@@ -280,8 +282,8 @@ class FullFeature:
             session.connections[request.cid].end(Input.DROPPED, "the initiator closed this connection from another one")
 
     def snack(self, header: memoryview, data: Optional[memoryview]) -> None:
-        """RFC 7143 11.16: nothing is kept for retransmission at ErrorRecoveryLevel 0."""
-        raise RejectPdu(RejectReason.SNACK_REJECT, "SNACK at ErrorRecoveryLevel 0")
+        """RFC 7143 11.16."""
+        answer_snack(self._connection, SNACK_REQUEST.unpack(header))
 
     def login_again(self, header: memoryview, data: Optional[memoryview]) -> None:
         """A login request must not come in full feature phase."""

@@ -162,6 +162,7 @@ class Negotiator:
     def __init__(self, settings: Settings, parameters: Parameters) -> None:
         self._settings, self._parameters = settings, parameters
         self._settled: set[str] = set()
+        self._level = 0
 
     def settle(self, pairs: Pairs, when: When, *, discovery: bool = False, leading: bool = True) -> Pairs:
         """The answers to what the initiator sent. Raises KeyMisused.
@@ -169,6 +170,7 @@ class Negotiator:
         Keys of the security stage are the authenticator's; what names and SendTargets mean is judged by their users.
         """
         answers: Pairs = []
+        self._level = self._level_of(dict(pairs).get("ErrorRecoveryLevel", ""))
         for name, value in pairs:
             if name in SECURITY_KEYS and when & When.SECURITY:
                 continue
@@ -203,7 +205,7 @@ class Negotiator:
             return None
         if key.rule in (Rule.MINIMUM, Rule.MAXIMUM):
             settled = _number(key, value)
-            ours = getattr(self._settings, key.ours) if key.ours else int(key.default)
+            ours = self._ours(key)
             settled = min(settled, ours) if key.rule is Rule.MINIMUM else max(settled, ours)
         elif key.rule in (Rule.AND, Rule.OR):
             offered = _boolean(key, value)
@@ -218,6 +220,19 @@ class Negotiator:
             return "No" if key.rule is Rule.OBSOLETE_SWITCH else REJECT
         self._keep(key, settled)
         return ("Yes" if settled else "No") if isinstance(settled, bool) else str(settled)
+
+    def _level_of(self, offered: str) -> int:
+        """The ErrorRecoveryLevel as far as it is known when the keys that depend on it are settled."""
+        if offered in ("0", "1", "2"):
+            return min(int(offered), self._settings.error_recovery_level)
+        return self._parameters.error_recovery_level
+
+    def _ours(self, key: Key) -> int:
+        if key.name == "MaxOutstandingR2T" and self._level:
+            return 1  # RFC 7143 13.19: DataSequenceInOrder=Yes and recovery
+        if key.name == "DefaultTime2Retain" and self._level < 2:
+            return 0  # nothing is retained
+        return int(getattr(self._settings, key.ours) if key.ours else key.default)
 
     def _keep(self, key: Key, value: Value) -> None:
         if hasattr(self._parameters, _ATTRIBUTES[key.name]):

@@ -5,7 +5,7 @@ Pooled memory goes with the buffers it holds: note it in `returning`, and it is 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from tcmu_gluster.iscsi.buffers import Memory
 from tcmu_gluster.iscsi.digest import digest
@@ -13,17 +13,25 @@ from tcmu_gluster.iscsi.pdu import PAD, Buffer
 from tcmu_gluster.iscsi.serial import MASK, CommandWindow
 from tcmu_gluster.wire.layout import Layout
 
+if TYPE_CHECKING:
+    from tcmu_gluster.iscsi.keeper import Keeper
+
 
 class Output:
-    """buffers and bytes are read and appended to by the hot path itself. stat_sn is the next StatSN."""
+    """buffers and bytes are read and appended to by the hot path itself. stat_sn is the next StatSN.
+
+    keeper      keeps what uses up a StatSN until it is acknowledged; None at ErrorRecoveryLevel 0
+    """
 
     __slots__ = (
-        "_sending", "buffers", "bytes", "data_digest", "header_digest", "pool", "returning", "stat_sn", "window",
+        "_sending", "buffers", "bytes", "data_digest", "header_digest", "keeper", "pool", "returning", "stat_sn",
+        "window",
     )  # fmt: skip
 
     def __init__(self, pool: Memory, window: CommandWindow) -> None:
         self.pool, self.window = pool, window
         self.stat_sn = 0
+        self.keeper: Optional[Keeper] = None
         self.header_digest = self.data_digest = False
         self.buffers: list[Buffer] = []
         self.bytes = 0
@@ -56,10 +64,12 @@ class Output:
 
     def respond(self, layout: Layout, data: Buffer = b"", **fields: Any) -> None:
         """Queue a PDU that uses up a StatSN."""
-        self.announce(layout, data, **fields)
+        header = self.announce(layout, data, **fields)
+        if self.keeper is not None:
+            self.keeper.keep(self.stat_sn, header, data)
         self.stat_sn = (self.stat_sn + 1) & MASK
 
-    def announce(self, layout: Layout, data: Buffer = b"", **fields: Any) -> None:
+    def announce(self, layout: Layout, data: Buffer = b"", **fields: Any) -> bytearray:
         """Queue a PDU that only tells the next StatSN (NOP-In as a ping, R2T)."""
         window = self.window
         header = layout.pack(
@@ -70,6 +80,7 @@ class Output:
             **fields,
         )
         self.send(header, data)
+        return header
 
     def drain(self) -> list[Buffer]:
         """Everything queued, once. What is in `returning` now goes back with the next release()."""
@@ -80,6 +91,9 @@ class Output:
             if self.returning:
                 self._sending += self.returning
                 self.returning = []
+        elif self.returning and not self._sending:  # it was kept after it had left, and is acknowledged now
+            self._sending, self.returning = self.returning, []
+            self.release()
         return buffers
 
     def release(self) -> None:

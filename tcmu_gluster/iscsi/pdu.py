@@ -161,6 +161,28 @@ class RejectPdu(ProtocolError):
         return f"PDU rejected ({self.reason.name.lower().replace('_', ' ')}): {self.why}"
 
 
+_EXTENDED_CDB, _BIDIRECTIONAL_READ = 1, 2
+"""AHS types.  RFC 7143 11.2.2.1."""
+
+
+def parse_ahs(cdb: bytes, ahs: memoryview) -> tuple[bytes, int]:
+    """The CDB with its extension, and the bidirectional read length. Raises RejectPdu.  Source: RFC 7143 11.2.2."""
+    bidirectional = at = 0
+    while at < len(ahs):
+        length = int.from_bytes(ahs[at : at + 2], "big")
+        kind = ahs[at + 2]
+        if not length or at + 3 + length > len(ahs):
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, "an additional header segment is longer than its PDU")
+        if kind == _EXTENDED_CDB:
+            cdb += bytes(ahs[at + 4 : at + 3 + length])
+        elif kind == _BIDIRECTIONAL_READ and length == 5:
+            bidirectional = int.from_bytes(ahs[at + 4 : at + 8], "big")
+        else:
+            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"additional header segment of type {kind}")
+        at += (3 + length + 3) & ~3
+    return cdb, bidirectional
+
+
 def _lengths() -> tuple[Bits, Bits]:
     return (
         Bits("total_ahs_length", 4, high=31, low=24, size_bytes=4),

@@ -46,8 +46,8 @@ class Responder:
         self._window, self._tasks = session.window, session.tasks
         self._max_segment = parameters.max_recv_data_segment_length
         self._max_burst = session.parameters.max_burst_length
-        digests = self._output.header_digest or self._output.data_digest
-        self._largest_plain = -1 if digests else min(self._max_segment, self._max_burst)
+        special = self._output.header_digest or self._output.data_digest or self._output.keeper is not None
+        self._largest_plain = -1 if special else min(self._max_segment, self._max_burst)
         self.open = True
 
     def complete(self, command: IscsiCommand, response: Response) -> None:
@@ -112,9 +112,12 @@ class Responder:
             self._pool.give(memory)
 
     def _answer(self, command: IscsiCommand, response: Response) -> None:
+        if self._output.keeper is not None:
+            self._output.keeper.answer(command, response)
+            return
         total = sum(map(len, response.data_in))
         sent = min(total, command.data_in_bytes)
-        flags, residual, read_residual = _residuals(command, total)
+        flags, residual, read_residual = residuals(command, total)
         with_status = bool(sent) and response.status == _GOOD and not response.sense and not command.data_out_bytes
         count = 0
         if sent:
@@ -134,9 +137,10 @@ class Responder:
     ) -> int:
         """Data-In PDUs of at most the initiator's segment length, F at the end of each burst. Returns their number."""
         output, window = self._output, self._window
-        offset = data_sn = 0
+        offset = 0
+        data_sn = first = command.transfer.r2t_sn if command.transfer is not None else 0  # they share the numbering
         burst_end = min(self._max_burst, total)
-        cutter = _Cutter(views)
+        cutter = Cutter(views)
         while offset < total:
             length = min(self._max_segment, burst_end - offset)
             end = offset + length
@@ -155,7 +159,7 @@ class Responder:
             output.send_parts(header, cutter.cut(length), length)
             offset = end
             data_sn += 1
-        return data_sn
+        return data_sn - first
 
     def _send_status(
         self, command: IscsiCommand, response: Response, flags: int, residual: int, read_residual: int, count: int
@@ -171,7 +175,7 @@ class Responder:
         output.send(header, data)
 
 
-class _Cutter:
+class Cutter:
     """Cuts a sequence of views into consecutive runs."""
 
     def __init__(self, views: Sequence[Buffer]) -> None:
@@ -196,7 +200,7 @@ class _Cutter:
         return parts
 
 
-def _residuals(command: IscsiCommand, total_in: int) -> tuple[int, int, int]:
+def residuals(command: IscsiCommand, total_in: int) -> tuple[int, int, int]:
     """(flags, residual count, bidirectional read residual count).  Source: RFC 7143 11.4.5."""
     if not command.data_out_bytes:
         if command.data_out_wanted > 0 and not command.data_in_bytes:

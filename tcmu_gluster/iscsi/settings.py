@@ -17,10 +17,15 @@ class Settings:
     immediate_data: bool = True
     digests: tuple[str, ...] = ("None", "CRC32C")
     """Digests this target takes; the initiator's order of preference decides."""
-    max_connections: int = 1
-    error_recovery_level: int = 0
+    max_connections: int = 8
+    """Connections of one session."""
+    error_recovery_level: int = 1
+    """The highest that is agreed to. What it costs is paid by those who ask for it."""
     default_time2wait: int = 2
-    default_time2retain: int = 0
+    default_time2retain: int = 20
+    """How long the tasks of a lost connection may be reassigned (ErrorRecoveryLevel 2), after default_time2wait."""
+    kept_bytes: int = 16 << 20
+    """Data-In that a connection keeps for retransmission (ErrorRecoveryLevel 1 and 2)."""
 
     window: int = 128
     """Commands a session may have outstanding."""
@@ -41,6 +46,8 @@ class Settings:
     """A connection that was silent so long is asked whether it lives, and is dead when silent for as long again."""
     data_seconds: float = 30.0
     """A connection that owes Data-Out and sends none for so long is closed."""
+    recovery_seconds: float = 3.0
+    """From ErrorRecoveryLevel 1 on: after so long what is missing of it is asked for again."""
     closing_seconds: float = 5.0
     """How long the last PDUs may take to leave, and an initiator to obey a logout request."""
 

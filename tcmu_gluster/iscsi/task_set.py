@@ -16,8 +16,8 @@ from tcmu_gluster.iscsi.buffers import SMALL_BYTES
 from tcmu_gluster.scsi.command import Command, Done, Function, Nexus, TaskManagement
 
 if TYPE_CHECKING:
+    from tcmu_gluster.iscsi.burst import Transfer
     from tcmu_gluster.iscsi.connection import Connection
-    from tcmu_gluster.iscsi.transfer import Transfer
 
 
 class TaskPhase(Enum):

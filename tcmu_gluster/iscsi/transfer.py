@@ -3,8 +3,9 @@
     command PDU ── memory for all its Data-Out ── immediate data ── unsolicited burst ── R2T bursts ── events
 
 A transfer that goes wrong (wrong DataSN or offset, too much or too little data, a bad digest) ends its task with CHECK
-CONDITION once everything that was asked for has arrived (RFC 7143 7.8, 7.9 without recovery R2T); a Data-Out of a task
-that is unknown is dropped: the task may just have been aborted.
+CONDITION once everything that was asked for has arrived (RFC 7143 7.8, 7.9). From ErrorRecoveryLevel 1 on, what is
+missing or damaged is asked for again by a recovery R2T instead. A Data-Out of a task that is unknown is dropped: the
+task may just have been aborted.
 """
 
 from __future__ import annotations
@@ -13,9 +14,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Optional
 
 from tcmu_gluster.iscsi.buffers import SMALL_BYTES
+from tcmu_gluster.iscsi.burst import (
+    INCORRECT_AMOUNT_OF_DATA,
+    PROTOCOL_SERVICE_CRC_ERROR,
+    TOO_LONG,
+    UNEXPECTED_UNSOLICITED_DATA,
+    Burst,
+    Transfer,
+)
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.output import Output
-from tcmu_gluster.iscsi.pdu import FINAL, IMMEDIATE, NO_TAG, CommandFlag, Opcode, RejectPdu, RejectReason, pack_r2t
+from tcmu_gluster.iscsi.pdu import (
+    FINAL,
+    IMMEDIATE,
+    NO_TAG,
+    CommandFlag,
+    Opcode,
+    RejectPdu,
+    RejectReason,
+    pack_r2t,
+    parse_ahs,
+)
 from tcmu_gluster.iscsi.serial import MASK, CommandWindow, Verdict
 from tcmu_gluster.iscsi.task_set import ENDED, EXECUTING, HELD, PREPARING, Event, IscsiCommand, TaskSet
 from tcmu_gluster.scsi.command import Done, Nexus, Response, Status, lun_number
@@ -27,53 +46,9 @@ if TYPE_CHECKING:
 _READ, _WRITE = int(CommandFlag.READ), int(CommandFlag.WRITE)
 _READ_WRITE = _READ | _WRITE
 _R2T = int(Opcode.R2T)
-_EXTENDED_CDB, _BIDIRECTIONAL_READ = 1, 2
-"""AHS types.  RFC 7143 11.2.2.1."""
 
 CommandFields = tuple[int, int, int, int, int, int, int, int, bytes]
 DataOutFields = tuple[int, int, int, int, int, int, int, int, int]
-
-
-def _sense(key: int, asc: int, ascq: int) -> bytes:
-    """Fixed format, current.  Source: SPC-4 4.5.3."""
-    return bytes((0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0))
-
-
-# RFC 7143 11.4.7.2
-UNEXPECTED_UNSOLICITED_DATA = _sense(0x0B, 0x0C, 0x0C)
-INCORRECT_AMOUNT_OF_DATA = _sense(0x0B, 0x0C, 0x0D)
-PROTOCOL_SERVICE_CRC_ERROR = _sense(0x0B, 0x47, 0x05)
-# SBC-3 of a transfer longer than MAXIMUM TRANSFER LENGTH: ILLEGAL REQUEST, INVALID FIELD IN CDB
-TOO_LONG = _sense(0x05, 0x24, 0x00)
-
-
-class Burst:
-    """One sequence of Data-Out PDUs: unsolicited, or the answer to one R2T. at is the next offset due."""
-
-    __slots__ = ("at", "data_sn", "end")
-
-    def __init__(self, start: int, end: int) -> None:
-        self.at, self.end, self.data_sn = start, end, 0
-
-
-class Transfer:
-    """The Data-Out of one command on its way in.
-
-    memory      where data lands: all of it, or only the first burst as long as the pool has no memory for all
-    whole       memory for all, once it came late
-    requested   data before this offset has come unsolicited or was asked for
-    failed      sense that ends the task when no burst is open any more
-    """
-
-    __slots__ = ("bursts", "failed", "length", "memory", "r2t_sn", "received", "requested", "whole")
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.memory: memoryview = memoryview(b"")
-        self.whole: Optional[memoryview] = None
-        self.bursts: dict[int, Burst] = {}
-        self.received = self.requested = self.r2t_sn = 0
-        self.failed = b""
 
 
 class Intake:
@@ -104,6 +79,9 @@ class Intake:
         self._max_burst, self._max_r2t = leading.max_burst_length, leading.max_outstanding_r2t
         self._max_transfer = settings.max_transfer_bytes
         self._max_immediate = settings.immediate_commands
+        self._recovers = leading.error_recovery_level > 0
+        if self._recovers:
+            self._max_r2t = 1  # DataSequenceInOrder=Yes: only the last R2T may be repeated (RFC 7143 13.19)
 
     # -- SCSI Command ---------------------------------------------------------------------------------------------
 
@@ -152,7 +130,7 @@ class Intake:
             return None
         read_length = edtl if flags & _READ else 0
         if ahs is not None:
-            cdb, bidirectional = _parse_ahs(cdb, ahs)
+            cdb, bidirectional = parse_ahs(cdb, ahs)
             if flags & _READ and flags & _WRITE:
                 read_length = bidirectional
         elif flags & _READ and flags & _WRITE:
@@ -282,12 +260,16 @@ class Intake:
         transfer = command.transfer
         burst = transfer.bursts.get(transfer_tag) if transfer is not None else None
         if transfer is None or burst is None:
+            if self._recovers:
+                return None  # an R2T that was given up and asked again; or a repetition
             if transfer is not None and transfer_tag == NO_TAG:
                 self._fail(command, transfer, UNEXPECTED_UNSOLICITED_DATA)
                 return None
             raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"no R2T of target transfer tag {transfer_tag:#x} is open")
         sense = b""
-        if data_sn != burst.data_sn or offset != burst.at:
+        if (data_sn != burst.data_sn or offset != burst.at) and not (self._recovers and burst.skip(data_sn, offset)):
+            if self._recovers and data_sn < burst.data_sn:
+                return None  # here already
             sense = PROTOCOL_SERVICE_CRC_ERROR
         elif offset + length > burst.end:
             sense = INCORRECT_AMOUNT_OF_DATA
@@ -305,8 +287,14 @@ class Intake:
         burst.at += length
         burst.data_sn += 1
         transfer.received += length
+        self._end_burst(command, transfer, burst, transfer_tag, flags)
+
+    def _end_burst(
+        self, command: IscsiCommand, transfer: Transfer, burst: Burst, transfer_tag: int, flags: int
+    ) -> None:
+        """A PDU of the burst was taken: see whether it was the last one."""
         if not flags & FINAL:
-            if burst.at == burst.end and length:  # nothing more may come, and no F said so
+            if burst.at == burst.end and burst.end > burst.start:  # nothing more may come, and no F said so
                 self._close_burst(transfer, transfer_tag)
                 self._fail(command, transfer, INCORRECT_AMOUNT_OF_DATA)
             return
@@ -318,7 +306,17 @@ class Intake:
         self._pump(command, transfer)
 
     def fail_data_out(self, command: IscsiCommand, fields: DataOutFields) -> None:
-        """The data of this PDU had a bad digest (RFC 7143 7.8): the task ends when everything else is here."""
+        """The data of this PDU had a bad digest (RFC 7143 7.8): ask again, or end the task when all else is here."""
+        transfer = command.transfer
+        burst = transfer.bursts.get(fields[5]) if transfer is not None else None
+        if self._recovers and transfer is not None and burst is not None and command.phase is not ENDED:
+            flags, data_sn, offset, length = fields[1], fields[7], fields[8], fields[2] & 0xFFFFFF
+            in_place = (data_sn == burst.data_sn and offset == burst.at) or burst.skip(data_sn, offset)
+            if in_place and offset + length <= burst.end:
+                burst.lose(offset + length)
+                burst.data_sn = data_sn + 1
+                self._end_burst(command, transfer, burst, fields[5], flags)
+                return
         self._skip_data_out(command, fields[5], fields[1], PROTOCOL_SERVICE_CRC_ERROR)
 
     def bad_digest(self, fields: DataOutFields) -> None:
@@ -341,7 +339,9 @@ class Intake:
         self._pump(command, transfer)
 
     def _close_burst(self, transfer: Transfer, transfer_tag: int) -> None:
-        if transfer.bursts.pop(transfer_tag, None) is not None:
+        burst = transfer.bursts.pop(transfer_tag, None)
+        if burst is not None:
+            transfer.missing += burst.gaps
             self.open_bursts -= 1
 
     def _pump(self, command: IscsiCommand, transfer: Transfer) -> None:
@@ -364,25 +364,51 @@ class Intake:
             command.data_out = (transfer.memory,)
             self._execute(command)
             return
+        while transfer.missing and len(bursts) < self._max_r2t:
+            again = transfer.next_missing()
+            if again is None:
+                self._fail(command, transfer, transfer.failed)
+                return
+            self._ask(command, transfer, *again)
         while transfer.requested < transfer.length and len(bursts) < self._max_r2t:
-            self._ask(command, transfer)
+            start = transfer.requested
+            transfer.requested = end = min(start + self._max_burst, transfer.length)
+            self._ask(command, transfer, start, end)
 
-    def _ask(self, command: IscsiCommand, transfer: Transfer) -> None:
+    def _ask(self, command: IscsiCommand, transfer: Transfer, start: int, end: int) -> None:
         """Send the next R2T."""
-        output, window = self._output, self._window
-        start = transfer.requested
-        length = min(self._max_burst, transfer.length - start)
         self._transfer_tag = tag = (self._transfer_tag + 1) % NO_TAG
-        transfer.bursts[tag] = Burst(start, start + length)
+        transfer.bursts[tag] = burst = Burst(start, end, transfer.r2t_sn)
+        transfer.r2t_sn += 1
         self.open_bursts += 1
         self.progress = True
+        self._send_r2t(command, tag, burst)
+
+    def _send_r2t(self, command: IscsiCommand, tag: int, burst: Burst) -> None:
+        output, window = self._output, self._window
         header = pack_r2t(
             _R2T, FINAL, 0, command.lun_field, command.tag, tag, output.stat_sn, window.expected, window.max_cmd_sn,
-            transfer.r2t_sn, start, length,
+            burst.r2t_sn, burst.start, burst.end - burst.start,
         )  # fmt: skip
         output.send(header)
-        transfer.requested += length
-        transfer.r2t_sn += 1
+
+    def repeat_r2ts(self, command: IscsiCommand, begin: int, run: int) -> bool:
+        """Answer a SNACK for R2Ts: those from R2TSN begin on, run of them or (0) all. False: there are none."""
+        transfer = command.transfer
+        if transfer is None or begin >= transfer.r2t_sn or begin + run > transfer.r2t_sn:
+            return False
+        for tag, burst in transfer.bursts.items():
+            if tag != NO_TAG and begin <= burst.r2t_sn < (begin + run if run else transfer.r2t_sn):
+                self._send_r2t(command, tag, burst)
+        return True
+
+    def ask_again(self) -> None:
+        """Data-Out that is owed doesn't come: ask for what is missing (RFC 7143 7.1.4.1)."""
+        for command in self._tasks.allegiant_to(self._connection):
+            transfer = command.transfer
+            if transfer is not None and transfer.bursts:
+                self.open_bursts -= transfer.give_up_bursts()
+                self._pump(command, transfer)
 
     def _refuse(self, command: IscsiCommand, sense: bytes) -> None:
         """The engine itself ends a command that the SCSI core never sees."""
@@ -415,21 +441,3 @@ class Intake:
             self._pool.give(memory)
         else:
             self._pool.cancel(command)
-
-
-def _parse_ahs(cdb: bytes, ahs: memoryview) -> tuple[bytes, int]:
-    """The CDB with its extension, and the bidirectional read length. Raises RejectPdu.  Source: RFC 7143 11.2.2."""
-    bidirectional = at = 0
-    while at < len(ahs):
-        length = int.from_bytes(ahs[at : at + 2], "big")
-        kind = ahs[at + 2]
-        if not length or at + 3 + length > len(ahs):
-            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, "an additional header segment is longer than its PDU")
-        if kind == _EXTENDED_CDB:
-            cdb += bytes(ahs[at + 4 : at + 3 + length])
-        elif kind == _BIDIRECTIONAL_READ and length == 5:
-            bidirectional = int.from_bytes(ahs[at + 4 : at + 8], "big")
-        else:
-            raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"additional header segment of type {kind}")
-        at += (3 + length + 3) & ~3
-    return cdb, bidirectional

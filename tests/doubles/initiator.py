@@ -347,7 +347,7 @@ class Initiator:
         elif answer.opcode == Opcode.SCSI_RESPONSE and task:
             self._scsi_response(task, answer)
         elif answer.opcode == Opcode.R2T and task:
-            assert fields.r2t_sn == task.r2t_sn, "R2TSN"
+            assert fields.r2t_sn == task.r2t_sn + task.data_sn, "R2TSN"
             assert fields.lun == task.lun_field
             assert 0 < fields.desired_data_transfer_length <= self.number_of("MaxBurstLength")
             task.r2t_sn += 1
@@ -376,7 +376,7 @@ class Initiator:
     def _data_in(self, task: Task, answer: Pdu) -> None:
         fields = answer.fields
         assert task.status is None, "data after status"
-        assert fields.data_sn == task.data_sn, "DataSN"
+        assert fields.data_sn == task.data_sn + task.r2t_sn, "DataSN"
         assert fields.buffer_offset == task.received, "data out of order"
         task.data_sn += 1
         task.burst += len(answer.data)

@@ -34,7 +34,7 @@ def settle(name: str, value: str, when: When = When.OPERATIONAL, **how: bool) ->
     ("MaxBurstLength", "16776192", "100000"), ("MaxBurstLength", "65536", "65536"),
     ("MaxBurstLength", "0x10000", "65536"),
     ("FirstBurstLength", "262144", "70000"), ("FirstBurstLength", "512", "512"),
-    ("DefaultTime2Wait", "2", "3"), ("DefaultTime2Wait", "60", "60"), ("DefaultTime2Retain", "20", "10"),
+    ("DefaultTime2Wait", "2", "3"), ("DefaultTime2Wait", "60", "60"), ("DefaultTime2Retain", "20", "0"),
     ("MaxOutstandingR2T", "16", "4"), ("DataPDUInOrder", "No", "Yes"), ("DataSequenceInOrder", "No", "Yes"),
     ("ErrorRecoveryLevel", "2", "0"), ("TaskReporting", "FastAbort,RFC3720", "RFC3720"),
     ("TaskReporting", "FastAbort", "Reject"), ("iSCSIProtocolLevel", "2", "1"), ("iSCSIProtocolLevel", "0", "0"),
@@ -46,6 +46,16 @@ def settle(name: str, value: str, when: When = When.OPERATIONAL, **how: bool) ->
 ])  # fmt: skip
 def test_answer_to_an_offer(name: str, offer: str, answer: Optional[str]) -> None:
     assert settle(name, offer)[0] == answer
+
+
+@pytest.mark.parametrize(("level", "retain", "r2ts"), [("0", "0", "4"), ("1", "0", "1"), ("2", "10", "1")])
+def test_what_recovery_needs_depends_on_its_level(level: str, retain: str, r2ts: str) -> None:
+    """RFC 7143 13.19: recovery with DataSequenceInOrder=Yes demands MaxOutstandingR2T=1; nothing is retained below 2."""
+    pairs = [("DefaultTime2Retain", "20"), ("MaxOutstandingR2T", "16"), ("ErrorRecoveryLevel", level)]
+    answers = Negotiator(Settings(default_time2retain=10, error_recovery_level=2), Parameters()).settle(
+        pairs, When.OPERATIONAL
+    )
+    assert [answer for _, answer in answers] == [retain, r2ts, level]
 
 
 @pytest.mark.parametrize(("name", "value"), [
