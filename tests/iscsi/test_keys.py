@@ -50,7 +50,7 @@ def test_answer_to_an_offer(name: str, offer: str, answer: Optional[str]) -> Non
 
 @pytest.mark.parametrize(("level", "retain", "r2ts"), [("0", "0", "4"), ("1", "0", "1"), ("2", "10", "1")])
 def test_what_recovery_needs_depends_on_its_level(level: str, retain: str, r2ts: str) -> None:
-    """RFC 7143 13.19: recovery with DataSequenceInOrder=Yes demands MaxOutstandingR2T=1; nothing is retained below 2."""
+    """RFC 7143 13.19: recovery with DataSequenceInOrder=Yes needs MaxOutstandingR2T=1; below 2 nothing is retained."""
     pairs = [("DefaultTime2Retain", "20"), ("MaxOutstandingR2T", "16"), ("ErrorRecoveryLevel", level)]
     answers = Negotiator(Settings(default_time2retain=10, error_recovery_level=2), Parameters()).settle(
         pairs, When.OPERATIONAL
