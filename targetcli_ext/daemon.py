@@ -90,5 +90,7 @@ def facts_text(facts: Mapping[str, Any]) -> list[str]:
         shown = format_size(value) if name.endswith("_bytes") and isinstance(value, int) else value
         if isinstance(value, list):
             shown = ", ".join(map(str, value))
+        elif isinstance(value, Mapping):
+            shown = ", ".join(f"{key} {part}" for key, part in value.items())
         lines.append(printable(f"{name.removesuffix('_bytes')}: {'-' if shown in (None, '') else shown}"))
     return lines

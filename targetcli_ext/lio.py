@@ -5,6 +5,8 @@ targetcli has no plug-in hook, so its root and its backstores are subclassed her
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from typing import Any
 
@@ -17,6 +19,8 @@ from tcmu_gluster.errors import ConfigError
 
 from .daemon import Daemon
 from .gluster import DiskCommands, GlusterCommands
+
+LOCK = "/var/run/targetcli.lock"
 
 
 class Root(UIRoot):
@@ -122,8 +126,15 @@ class GlusterDisk(DiskCommands, UIUserBackedStorageObject):
         return str(self.rtsnode.name)
 
 
+def wait_for_others(path: str = LOCK) -> None:
+    """Take targetcli's own lock, until this process ends: two of them would trip over each other's changes."""
+    with contextlib.suppress(PermissionError):  # who is not root may look
+        fcntl.flock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), fcntl.LOCK_EX)
+
+
 def make_root(shell: Any, daemon: Daemon) -> Root:
-    """The tree. Raises what rtslib raises."""
+    """The tree, once no other targetcli changes it. Raises what rtslib raises."""
+    wait_for_others()
     root = Root(shell, daemon)
     root.refresh()
     return root

@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 refused, 2 asked for wrongly, 3 the daemon can't be reache
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,18 @@ class Shell(ConfigShell):
     }  # fmt: skip
 
     _current_node: Any
+
+    def __init__(self, home: Optional[str]) -> None:
+        """home: the folder of preferences and history, for this user alone; None keeps nothing."""
+        fresh = True
+        if home is not None:
+            folder = Path(home).expanduser()
+            with contextlib.suppress(OSError):  # a shell without a memory is a shell too
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = not (folder / "prefs.bin").exists()
+        super().__init__(home)
+        if fresh:  # configshell's own default is to log every line
+            self.prefs["loglevel_file"] = "critical"
 
     def stay(self) -> None:
         """The tree was built anew: be in the node of the same path, or in the nearest that is still there."""
@@ -172,7 +185,10 @@ def main(argv: Optional[Sequence[str]] = None, environ: Optional[Mapping[str, st
         return _fail(str(error), EXIT_REFUSED)
     if words:
         return 0 if run_line(shell, " ".join(words)) else EXIT_REFUSED
-    return run_interactive(shell) if sys.stdin.isatty() else run_script(shell, sys.stdin)
+    code = run_interactive(shell) if sys.stdin.isatty() else run_script(shell, sys.stdin)
+    if front == "lio" and shell.prefs["auto_save_on_exit"]:  # as targetcli does; the engine saves every change itself
+        run_line(shell, "/ saveconfig")
+    return code
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -49,6 +49,7 @@ def test_sentences_and_names() -> None:
 
 
 def test_facts_are_lines() -> None:
+    assert facts_text({"lease": {"term": 1, "left": 2.5}}) == ["lease: term 1, left 2.5"]
     facts = {"name": "a", "size_bytes": 1 << 20, "shown_by": ["x", "y"], "none": None, "empty": []}
     assert facts_text(facts) == ["name: a", "size: 1M", "shown_by: x, y", "none: -"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -83,7 +85,8 @@ def lio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delitem(sys.modules, "targetcli_ext.lio", raising=False)
-    yield importlib.import_module("targetcli_ext.lio")
+    module = importlib.import_module("targetcli_ext.lio")
+    yield module
     sys.modules.pop("targetcli_ext.lio", None)
 
 
@@ -91,6 +94,13 @@ def add(name: str, config: str = "gluster/vol@server/x", plugin: str = "user") -
     made = StorageObject(name=name, config=config, plugin=plugin, attached_luns=[])
     Rtslib.objects.append(made)
     return made
+
+
+def test_two_shells_wait_for_each_other_as_targetcli_does(lio: Any, tmp_path: Path) -> None:
+    assert lio.LOCK == "/var/run/targetcli.lock"
+    lio.wait_for_others(str(tmp_path / "lock"))
+    with open(tmp_path / "lock") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def make(lio: Any, asked: list[tuple[str, dict[str, Any]]]) -> Any:
@@ -102,6 +112,7 @@ def make(lio: Any, asked: list[tuple[str, dict[str, Any]]]) -> Any:
             Rtslib.objects = [one for one in Rtslib.objects if one.name != args["name"]]
         return {"now": "done"}
 
+    lio.wait_for_others = lambda: None
     shell = Shell(None)
     return lio.make_root(shell, Daemon(ask, shell.log))
 

@@ -78,6 +78,13 @@ def test_scripts_and_one_shot_lines_without_lio(daemon: Process) -> None:
     assert refused.returncode == 1 and "did you mean" in refused.stderr and "Traceback" not in refused.stderr
 
 
+def test_what_is_typed_is_kept_for_nobody_else(daemon: Process) -> None:
+    run(daemon, stdin=f"/iscsi create {IQN}\n/iscsi/{IQN}/tpg1 set auth userid=u password=twelve-or-more\n")
+    home = daemon.root / "home"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert not [path for path in home.iterdir() if b"twelve-or-more" in path.read_bytes()]
+
+
 def test_a_script_goes_on_after_an_error_and_ends_with_one(daemon: Process) -> None:
     ran = run(daemon, stdin=f"/iscsi create wrong\n/nowhere ls\n/iscsi create {IQN}\n")
     assert ran.returncode == 1 and "iSCSI name" in ran.stderr
@@ -86,7 +93,8 @@ def test_a_script_goes_on_after_an_error_and_ends_with_one(daemon: Process) -> N
 
 def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     environ = {"TCMU_GLUSTER_CONTROL_SOCKET": str(tmp_path / "none"), "TCMU_GLUSTER_LIO": "off",
-               "TCMU_GLUSTER_SETTINGS": str(tmp_path / "none.toml")}  # fmt: skip
+               "TCMU_GLUSTER_SETTINGS": str(tmp_path / "none.toml"),
+               "TARGETCLI_GLUSTER_HOME": str(tmp_path / "home")}  # fmt: skip
     assert main(["ls"], environ) == 3
     assert main(["--front", "engine", "ls"], environ) == 1
     assert main(["--front", "tgt"], environ) == 2

@@ -70,6 +70,7 @@ class Tree:
         out = said if said is not None else io.StringIO()
         for con in (shell.con, shell.log.con):
             con._stdout = con._stderr = out
+        shell.prefs.filename, shell.prefs.autosave = None, False  # all shells of a process share them
         shell.prefs["color_mode"] = False
         return shell
 

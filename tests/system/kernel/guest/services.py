@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .shell import read, run, start, wait_for
+from .shell import CHECKOUT, read, run, start, wait_for
 
 VOLUME = "vol"
 # Detection of a dead brick within our command limit, and none of the caches that block use can do without.
@@ -35,6 +35,9 @@ def processes(name: str) -> list[int]:
 
 def start_dbus() -> None:
     """The system bus: targetcli and tcmu-runner end without one."""
+    policy = Path("/etc/dbus-1/system.d/tcmu-gluster.conf")
+    shipped = CHECKOUT / "handler/share/org.kernel.TCMUService1.gluster.conf"
+    policy.write_text(shipped.read_text())  # as packages install it
     if processes("dbus-daemon"):
         return
     if not read("/etc/machine-id"):
