@@ -63,6 +63,8 @@ class Capabilities:
     optimal_io_bytes: int = 1 << 20
     durable_without_flush: bool = False
     """True only where every acknowledged write already survives a power cut."""
+    atomic_write_bytes: int = 0
+    """How long a write may be that is there whole or not at all, whatever fails meanwhile: power, process, space."""
     copies_writes: bool = False
     """True where write() has taken its own copy of the data when it returns: the caller's memory may go then."""
 
@@ -173,6 +175,9 @@ class Operation:
     def start(self, backend: Backend, done: Done) -> Outcome:
         """Begin; returns the result or PENDING, or raises OSError."""
         raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more. What the backend works on can't be hurried; what only waits ends now."""
 
 
 class Read(Operation):

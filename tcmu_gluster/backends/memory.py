@@ -66,7 +66,8 @@ class MemoryBackend(Backend):
     the memory can't be had.
     """
 
-    capabilities = Capabilities(discard_granularity_bytes=PAGE_BYTES)
+    capabilities = Capabilities(discard_granularity_bytes=PAGE_BYTES, atomic_write_bytes=8 << 20)
+    # Nothing of a write can be there alone: what ends the process ends the disk.
 
     def __init__(self, name: str, size_bytes: int | None = None, *, read_only: bool = False) -> None:
         self.uri = f"memory:{name}"

@@ -44,6 +44,25 @@ _MODE_SENSE = (Bits("pc", 2, high=7, low=6), Bits("page_code", 2, high=5, low=0)
 # SPC-4 clause 6
 TEST_UNIT_READY = cdb("TEST UNIT READY", 0x00, ())
 REQUEST_SENSE = cdb("REQUEST SENSE", 0x03, (Bit("desc", 1, 0), Int("allocation_length", 4, 1)))
+RECEIVE_DIAGNOSTIC_RESULTS = cdb("RECEIVE DIAGNOSTIC RESULTS", 0x1C, (
+    Bit("pcv", 1, 0),
+    Int("page_code", 2, 1), Int("allocation_length", 3, 2),
+))  # fmt: skip
+SEND_DIAGNOSTIC = cdb("SEND DIAGNOSTIC", 0x1D, (
+    Bits("self_test_code", 1, high=7, low=5), Bit("pf", 1, 4), Bit("selftest", 1, 2), Bit("devoffl", 1, 1),
+    Bit("unitoffl", 1, 0),
+    Int("parameter_list_length", 3, 2),
+))  # fmt: skip
+_BUFFER = (
+    Bits("mode", 1, high=4, low=0), Int("buffer_id", 2, 1),
+    Bits("buffer_offset", 3, high=23, low=0, size_bytes=3),
+)  # fmt: skip
+WRITE_BUFFER = cdb("WRITE BUFFER", 0x3B, (
+    *_BUFFER, Bits("parameter_list_length", 6, high=23, low=0, size_bytes=3),
+))  # fmt: skip
+READ_BUFFER = cdb("READ BUFFER(10)", 0x3C, (
+    *_BUFFER, Bits("allocation_length", 6, high=23, low=0, size_bytes=3),
+))  # fmt: skip
 INQUIRY = cdb("INQUIRY", 0x12, (Bit("evpd", 1, 0), Int("page_code", 2, 1), Int("allocation_length", 3, 2)))
 MODE_SELECT_6 = cdb("MODE SELECT(6)", 0x15, (Bit("pf", 1, 4), Bit("sp", 1, 0), Int("parameter_list_length", 4, 1)))
 MODE_SENSE_6 = cdb("MODE SENSE(6)", 0x1A, (Bit("dbd", 1, 3), *_MODE_SENSE, Int("allocation_length", 4, 1)))
@@ -118,7 +137,40 @@ SET_IDENTIFYING_INFORMATION = cdb("SET IDENTIFYING INFORMATION", 0xA4, (
 ), 0x06)  # fmt: skip
 SET_TIMESTAMP = cdb("SET TIMESTAMP", 0xA4, (Int("parameter_list_length", 6, 4),), 0x0F)
 
-# SBC-3 clause 5
+# SBC-3 clause 5; WRITE ATOMIC is of SBC-4
+FORMAT_UNIT = cdb("FORMAT UNIT", 0x04, (
+    Bits("fmtpinfo", 1, high=7, low=6), Bit("longlist", 1, 5), Bit("fmtdata", 1, 4), Bit("cmplst", 1, 3),
+    Bits("defect_list_format", 1, high=2, low=0),
+    Bits("ffmt", 4, high=1, low=0),
+))  # fmt: skip
+PREVENT_ALLOW_MEDIUM_REMOVAL = cdb("PREVENT ALLOW MEDIUM REMOVAL", 0x1E, (Bits("prevent", 4, high=1, low=0),))
+READ_DEFECT_DATA_10 = cdb("READ DEFECT DATA(10)", 0x37, (
+    Bit("req_plist", 2, 4), Bit("req_glist", 2, 3), Bits("defect_list_format", 2, high=2, low=0),
+    Int("allocation_length", 7, 2),
+))  # fmt: skip
+READ_DEFECT_DATA_12 = cdb("READ DEFECT DATA(12)", 0xB7, (
+    Bit("req_plist", 1, 4), Bit("req_glist", 1, 3), Bits("defect_list_format", 1, high=2, low=0),
+    Int("address_descriptor_index", 2, 4), Int("allocation_length", 6, 4),
+))  # fmt: skip
+
+
+def _sanitize(name: str, service_action: int) -> Layout:
+    fields = (Bit("immed", 1, 7), Bit("ause", 1, 5), Int("parameter_list_length", 7, 2))
+    return cdb(f"SANITIZE, {name}", 0x48, fields, service_action)
+
+
+SANITIZE_OVERWRITE = _sanitize("OVERWRITE", 0x01)
+SANITIZE_BLOCK_ERASE = _sanitize("BLOCK ERASE", 0x02)
+SANITIZE_EXIT_FAILURE_MODE = _sanitize("EXIT FAILURE MODE", 0x1F)
+ORWRITE_16 = cdb("ORWRITE(16)", 0x8B, (
+    Bits("orprotect", 1, high=7, low=5), Bit("dpo", 1, 4), Bit("fua", 1, 3),
+    _lba(8),
+    Int("transfer_length", 10, 4),
+))  # fmt: skip
+WRITE_ATOMIC_16 = cdb("WRITE ATOMIC(16)", 0x9C, (
+    *_WRITE_BITS, _lba(8),
+    Int("atomic_boundary", 10, 2), Int("transfer_length", 12, 2),
+))  # fmt: skip
 READ_6 = cdb("READ(6)", 0x08, _LBA_6)
 WRITE_6 = cdb("WRITE(6)", 0x0A, _LBA_6)
 START_STOP_UNIT = cdb("START STOP UNIT", 0x1B, (

@@ -11,6 +11,9 @@ BLOCK_SIZES_BYTES = (512, 4096)
 WRITE_SAME_10_BLOCKS = 0xFFFF
 """No limit of WRITE SAME(16) lies above what WRITE SAME(10) can name: hosts (and tests) take one number for both."""
 
+ATOMIC_LENGTH = 0xFFFF
+"""What TRANSFER LENGTH of WRITE ATOMIC(16) can name."""
+
 
 @dataclass(frozen=True)
 class UnitOptions:
@@ -35,6 +38,8 @@ class UnitOptions:
     SAME(10) with UNMAP that sent ones, which is right only where LBPRZ is 0 too."""
     unmapped_reads_zeros: bool = True
     """Whether a thin unit promises that what was unmapped reads as zeros (LBPRZ). It does so in any case."""
+    background_bytes_per_second: int = 0
+    """How fast FORMAT UNIT and SANITIZE may write, so that other disks get their share of the storage; 0: no bound."""
     reservations: bool = True
     """False where the front keeps them (LIO): the unit is never asked, and still reports the commands as supported."""
     ports: bool = True
@@ -43,6 +48,9 @@ class UnitOptions:
     def __post_init__(self) -> None:
         if self.block_size_bytes not in BLOCK_SIZES_BYTES:
             raise ValueError(f"block_size_bytes is 512 or 4096, not {self.block_size_bytes}")
+        physical = self.physical_block_bytes
+        if physical & (physical - 1) or not 512 <= physical <= 1 << 20:
+            raise ValueError(f"physical_block_bytes is a power of two from 512 on, not {physical}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Limits:
     unmap_descriptors: int
     unmap_granularity_blocks: int
     write_same_blocks: int
+    atomic_blocks: int
 
     @classmethod
     def of(cls, options: UnitOptions, capabilities: Capabilities, thin: bool) -> Limits:
@@ -72,6 +81,7 @@ class Limits:
             unmap_descriptors=256 if thin else 0,
             unmap_granularity_blocks=max(capabilities.discard_granularity_bytes // block, 1) if thin else 0,
             write_same_blocks=min(max(options.maximum_write_same_bytes // block, 1), WRITE_SAME_10_BLOCKS),
+            atomic_blocks=min(capabilities.atomic_write_bytes // block, transfer, ATOMIC_LENGTH),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from tcmu_gluster.backends.base import PENDING, Backend, Map, Read
 from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi.alua import Ports
+from tcmu_gluster.scsi.background import Background, Later, State
 from tcmu_gluster.scsi.command import (
     ABORTED,
     Command,
@@ -19,10 +20,12 @@ from tcmu_gluster.scsi.command import (
     TaskAttribute,
     TaskManagement,
 )
+from tcmu_gluster.scsi.diagnostics import EchoBuffers
 from tcmu_gluster.scsi.identity import Identity, identity_from
 from tcmu_gluster.scsi.limits import Limits, UnitOptions
 from tcmu_gluster.scsi.log_pages import Statistics
 from tcmu_gluster.scsi.maintenance import Clock, Identification, Timestamp
+from tcmu_gluster.scsi.medium import Medium
 from tcmu_gluster.scsi.mode_pages import ModePages, Pages, rows_for
 from tcmu_gluster.scsi.persistence import DamagedRecord, Keeper
 from tcmu_gluster.scsi.reservations import Reservations
@@ -58,7 +61,8 @@ class LogicalUnit:
     """One disk: a backend, and what SCSI knows about it. Lives in one thread; execute() never raises.
 
     report(command, error) is called for an error that nobody foresaw, before it is answered INTERNAL TARGET FAILURE.
-    clock tells the time; without one the unit has no timestamp.
+    clock tells the time; without one the unit has no timestamp. later is the loop's call_later(): without it what is
+    done to the whole medium doesn't give way to anybody.
     """
 
     def __init__(
@@ -69,13 +73,14 @@ class LogicalUnit:
         *,
         report: Optional[Report] = None,
         clock: Optional[Clock] = None,
+        later: Optional[Later] = None,
         rows: Sequence[Entry] = COMMANDS,
     ) -> None:
         self.backend = backend
         self.lease = backend.lease
         self.options = options or UnitOptions()
         self.identity = identity or identity_from(backend.identity)
-        self.report = report
+        self.report, self.later = report, later
         self.attentions = UnitAttentions()
         self.statistics = Statistics()
         self.identification = Identification()
@@ -85,6 +90,7 @@ class LogicalUnit:
         self.keeper = Keeper(backend)
         self.reserved = Reservations(self)
         self.ports = Ports(self)
+        self.background, self.medium, self.echo = Background(self), Medium(), EchoBuffers()
         self.not_ready: Optional[Asc] = None
         self._not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
@@ -111,6 +117,7 @@ class LogicalUnit:
         features |= Feature.REMOVABLE if self.options.removable else Feature.NONE
         features |= Feature.RESERVATIONS if self.options.reservations else Feature.NONE
         features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
+        features |= Feature.ATOMIC_WRITES if capabilities.atomic_write_bytes else Feature.NONE
         features |= Feature.CLOCK if self.timestamp is not None else Feature.NONE
         self.commands = CommandTable(self._rows, features)
         # What an initiator may send, whoever answers it: LIO answers reservations itself and never asks us.
@@ -124,6 +131,7 @@ class LogicalUnit:
         try:
             self.modes.restore(self.keeper.record.section("mode_pages"))
             self.identification.restore(self.keeper.record.section("identifying_information"))
+            self.background.restore(self.keeper.record.section("background"))
         except DamagedRecord as error:
             self.keeper.note_damage(str(error))
 
@@ -207,6 +215,8 @@ class LogicalUnit:
             self.ports.check(command)
         if self.reserved.held and not self.reserved.allows(command):
             raise ReservationConflict()
+        if self.background.state is not State.IDLE and not gates & (Gate.ATTENTION | Gate.BUSY):
+            self.background.check()
         if self.not_ready is not None and gates & Gate.MEDIUM:
             raise NotReady(self.not_ready)
         if entry.modifies and self.is_write_protected(command.nexus):
@@ -244,6 +254,8 @@ class LogicalUnit:
         """Work out what commands read from the state. Whoever changes the state calls it."""
         modes = self.modes
         self.not_ready = Asc.MANUAL_INTERVENTION_REQUIRED if self.keeper.damage else self._not_ready
+        if self.not_ready is None and not self.medium.is_loaded:
+            self.not_ready = Asc.MEDIUM_NOT_PRESENT
         self.durable_writes = not modes.value(0x08, "wce")
         self.descriptor_sense = bool(modes.value(0x0A, "d_sense"))
         self.write_protected = self.options.write_protected or self.backend.read_only or bool(modes.value(0x0A, "swp"))
@@ -252,6 +264,7 @@ class LogicalUnit:
             or self.reserved.held
             or self.ports.restricting
             or self.not_ready is not None
+            or self.background.state is not State.IDLE
             or self.write_protected
             or self._protected
         )
@@ -276,6 +289,7 @@ class LogicalUnit:
         self.reserved = Reservations(self)
         self.modes = ModePages(rows_for(self.thin))
         self.identification = Identification()
+        self.background = Background(self)
         self.look_again()
 
     def take_modes(self, pages: Pages, by: Nexus, *, saved: bool = False) -> None:
@@ -338,6 +352,8 @@ class LogicalUnit:
         self.reserved.detach(nexus)
         self._inventories.pop(nexus, None)
         self._protected.discard(nexus)
+        self.medium.keep(nexus, False)
+        self.echo.forget(nexus)
         self.look_again()
         self.tasks.abort(lambda command: command.nexus == nexus, lambda command: ABORTED, done or _nothing)
 
@@ -387,6 +403,8 @@ class LogicalUnit:
         tas = bool(self.modes.value(0x0A, "tas"))
         self.modes.reset()
         self.reserved.reset()
+        self.medium.allow_all()
+        self.echo.clear()
         if self.timestamp is not None:
             self.timestamp.reset()
         self.attentions.establish_all(asc)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Optional
 
 from tcmu_gluster.backends.base import Allocation, Discard, Extent, Flush, Map, Operation, Write, Zero
 from tcmu_gluster.scsi import buffers
@@ -58,7 +58,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Steps:
     ranges = _unmap_ranges(unit, data)
     block = unit.block_size_bytes
     for lba, blocks in ranges:
-        yield from _discard(unit, lba * block, blocks * block)
+        yield from discard(unit, lba * block, blocks * block)
     if unit.durable_writes and ranges:
         yield Flush()
     return GOOD
@@ -117,17 +117,17 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
         raise InvalidFieldInCdb("number_of_logical_blocks")
     offset, length = lba * block, blocks * block
     if has_block and not buffers.is_zero(command.data_out):
-        yield from _fill(buffers.gather(command.data_out), offset, length)
+        yield from fill(buffers.gather(command.data_out), offset, length)
     elif fields.unmap:
-        yield from _discard(unit, offset, length)
+        yield from discard(unit, offset, length)
     else:
-        yield from _zero(unit, offset, length)
+        yield from zero(unit, offset, length)
     if unit.durable_writes:
         yield Flush()
     return GOOD
 
 
-def _discard(unit: LogicalUnit, offset: int, length: int) -> Part:
+def discard(unit: LogicalUnit, offset: int, length: int) -> Part:
     """Give bytes back; where the backend turns out not to be able to, zeros are as good to whoever reads.
 
     The unit then no longer says that it can, and its initiators hear of that.
@@ -138,10 +138,10 @@ def _discard(unit: LogicalUnit, offset: int, length: int) -> Part:
         if error.errno != errno.EOPNOTSUPP:
             raise
         unit.capabilities_changed()
-        yield from _zero(unit, offset, length)
+        yield from zero(unit, offset, length)
 
 
-def _zero(unit: LogicalUnit, offset: int, length: int) -> Part:
+def zero(unit: LogicalUnit, offset: int, length: int) -> Part:
     """Zero bytes, by the backend if it can, else by writing them."""
     if unit.backend.capabilities.can_zero:
         try:
@@ -150,17 +150,19 @@ def _zero(unit: LogicalUnit, offset: int, length: int) -> Part:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-    yield from _fill(bytes(unit.block_size_bytes), offset, length)
+    yield from fill(bytes(unit.block_size_bytes), offset, length)
 
 
-def _fill(pattern: bytes, offset: int, length: int) -> Part:
-    """Write one block over and over."""
+def fill(pattern: bytes, offset: int, length: int, moved: Optional[Callable[[int], Part]] = None) -> Part:
+    """Write one block over and over; moved(bytes) gives what is to be done after each step, if anything is."""
     chunk = buffers.repeated(pattern, min(CHUNK_BYTES, length))
     at = 0
     while at < length:
         view = chunk[: min(CHUNK_BYTES, length - at)]
         yield Write(offset + at, (view,))
         at += len(view)
+        if moved is not None:
+            yield from moved(len(view))
 
 
 def get_lba_status(unit: LogicalUnit, command: Command) -> Steps:

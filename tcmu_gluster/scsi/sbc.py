@@ -269,25 +269,3 @@ def read_capacity_16(unit: LogicalUnit, command: Command) -> Response:
         lbprz=unit.unmapped_reads_zeros,
     )
     return reply(command, data, command.fields.allocation_length)
-
-
-# ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0: taken note of; a file has no motor.
-POWER_CONDITIONS = (0x1, 0x2, 0x3, 0x7, 0xA, 0xB)
-
-
-def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
-    """START STOP UNIT: stopping flushes, unless NO_FLUSH says otherwise, and the disk stays ready.
-
-    One initiator that shuts down must not take the disk away from the others, so there is no stopped state.  LOEJ needs
-    a removable medium.  Source: SBC-3 5.17.
-    """
-    fields = command.fields
-    if fields.power_condition:
-        if fields.power_condition not in POWER_CONDITIONS:
-            raise InvalidFieldInCdb("power_condition")
-        return GOOD
-    if fields.loej:
-        raise InvalidFieldInCdb("loej")
-    if not fields.start and not fields.no_flush and not unit.write_protected:
-        yield Flush()
-    return GOOD

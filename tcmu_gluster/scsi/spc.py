@@ -107,10 +107,12 @@ def request_sense(unit: LogicalUnit, command: Command) -> Response:
     """REQUEST SENSE: a pending unit attention (cleared by that), else why the unit isn't ready.  Source: SPC-4 6.39."""
     fields = command.fields
     key, asc = SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE_INFORMATION
-    attention = unit.attentions.take(command.nexus)
+    attention, trouble = unit.attentions.take(command.nexus), unit.background.trouble()
     if attention is not None:
         key, asc = SenseKey.UNIT_ATTENTION, attention
         unit.look_again()
+    elif trouble is not None:
+        return reply(command, trouble.sense(bool(fields.desc)), fields.allocation_length)
     elif unit.not_ready is not None:
         key, asc = SenseKey.NOT_READY, unit.not_ready
     data = pack_sense(key, asc, descriptor=bool(fields.desc))

@@ -11,7 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import Any, Optional, Union
 
-from tcmu_gluster.scsi import alua, cdb, log_pages, maintenance, provisioning, sbc, spc
+from tcmu_gluster.scsi import (
+    alua,
+    atomic,
+    cdb,
+    diagnostics,
+    format_unit,
+    log_pages,
+    maintenance,
+    medium,
+    provisioning,
+    sanitize,
+    sbc,
+    spc,
+)  # fmt: skip
 from tcmu_gluster.scsi import persistent_reserve as reserve
 from tcmu_gluster.scsi.overlap import ATOMIC, EXCLUSIVE, FREE, READS, WRITES, Overlap
 from tcmu_gluster.wire.layout import Layout
@@ -41,6 +54,8 @@ class Gate(IntFlag):
     """Allowed whatever persistent reservation another nexus holds."""
     SPC_2 = 32
     """Allowed while another nexus holds the unit by RESERVE."""
+    BUSY = 64
+    """Allowed while the medium is formatted or sanitized, and after that failed: it needs neither medium nor peace."""
 
 
 class Feature(IntFlag):
@@ -49,6 +64,8 @@ class Feature(IntFlag):
     NONE = 0
     THIN = 1
     REMOVABLE = 2
+    ATOMIC_WRITES = 1 << 2
+    """The backend's writes are whole or not there at all, up to some length."""
     RESERVATIONS = 1 << 4
     """The unit keeps them, not who is in front of it (LIO does)."""
     PORTS = 1 << 5
@@ -61,6 +78,8 @@ class Feature(IntFlag):
 
 Handler = Callable[[Any, Any], Any]
 WHOLE_UNIT = (0, 1 << 65)
+DAY = 24 * 3600
+"""What is recommended to wait (seconds) for what is done to all of a medium."""
 
 
 class Entry:
@@ -117,6 +136,12 @@ class Entry:
         row.overlap, row.is_plain = ATOMIC, False
         return row
 
+    def beside_everybody(self) -> Entry:
+        """The row of a command that has begun and, from here on, holds nobody up."""
+        row = copy.copy(self)
+        row.overlap, row.is_plain, row.is_free = FREE, False, True
+        return row
+
     def __repr__(self) -> str:
         return f"Entry({self.name})"
 
@@ -129,11 +154,15 @@ RESERVATIONS, PORTS, SETS_GROUPS = Feature.RESERVATIONS, Feature.PORTS, Feature.
 THIN, CLOCK = Feature.THIN, Feature.CLOCK
 READ_GATES = MEDIUM | SHARED
 WRITE_GATES = MEDIUM | Gate.MODIFIES
+BUSY = Gate.BUSY
+WHOLE_MEDIUM = WRITE_GATES | BUSY  # their handlers decide what may follow what
 
 COMMANDS: tuple[Entry, ...] = (
     # operation code, service action, layout, handler, data, gates, overlap, feature
     Entry(0x00, None, cdb.TEST_UNIT_READY,      spc.test_unit_ready,         NONE, MEDIUM | OPEN,    FREE),
     Entry(0x03, None, cdb.REQUEST_SENSE,        spc.request_sense,           IN,   ALWAYS,           FREE),
+    Entry(0x04, None, cdb.FORMAT_UNIT,          format_unit.format_unit,     OUT,  WHOLE_MEDIUM,     EXCLUSIVE,
+          recommended_seconds=DAY),
     Entry(0x08, None, cdb.READ_6,               sbc.read_6,                  IN,   READ_GATES,       READS),
     Entry(0x0A, None, cdb.WRITE_6,              sbc.write_6,                 OUT,  WRITE_GATES,      WRITES),
     Entry(0x12, None, cdb.INQUIRY,              spc.inquiry,                 IN,   ALWAYS,           FREE),
@@ -141,7 +170,11 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x16, None, cdb.RESERVE_6,  reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x17, None, cdb.RELEASE_6,  reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x1A, None, cdb.MODE_SENSE_6,         spc.mode_sense_6,            IN,   SHARED,           FREE),
-    Entry(0x1B, None, cdb.START_STOP_UNIT,      sbc.start_stop_unit,         NONE, Gate.NONE,        READS),
+    Entry(0x1B, None, cdb.START_STOP_UNIT,      medium.start_stop_unit,      NONE, Gate.NONE,        READS),
+    Entry(0x1C, None, cdb.RECEIVE_DIAGNOSTIC_RESULTS, diagnostics.receive_diagnostic_results, IN, Gate.NONE, FREE),
+    Entry(0x1D, None, cdb.SEND_DIAGNOSTIC,      diagnostics.send_diagnostic, OUT,  MEDIUM,           READS),
+    Entry(0x1E, None, cdb.PREVENT_ALLOW_MEDIUM_REMOVAL,
+          medium.prevent_allow_medium_removal, NONE, Gate.NONE, FREE, Feature.REMOVABLE),
     Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   MEDIUM | JUDGED,  FREE),
     Entry(0x28, None, cdb.READ_10,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x2A, None, cdb.WRITE_10,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
@@ -149,10 +182,19 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x2F, None, cdb.VERIFY_10,            sbc.verify,                  OUT,  READ_GATES,       READS),
     Entry(0x34, None, cdb.PRE_FETCH_10,         sbc.pre_fetch,               NONE, READ_GATES,       FREE),
     Entry(0x35, None, cdb.SYNCHRONIZE_CACHE_10, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
+    Entry(0x37, None, cdb.READ_DEFECT_DATA_10,  medium.read_defect_data_10,  IN,   READ_GATES,       FREE),
+    Entry(0x3B, None, cdb.WRITE_BUFFER,         diagnostics.write_buffer,    OUT,  Gate.NONE,        FREE),
+    Entry(0x3C, None, cdb.READ_BUFFER,          diagnostics.read_buffer,     IN,   Gate.NONE,        FREE),
     Entry(0x41, None, cdb.WRITE_SAME_10,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
     Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN),
+    Entry(0x48, 0x01, cdb.SANITIZE_OVERWRITE,   sanitize.overwrite,          OUT,  WHOLE_MEDIUM,     EXCLUSIVE,
+          recommended_seconds=DAY),
+    Entry(0x48, 0x02, cdb.SANITIZE_BLOCK_ERASE, sanitize.block_erase,        NONE, WHOLE_MEDIUM,     EXCLUSIVE, THIN,
+          recommended_seconds=DAY),
+    Entry(0x48, 0x1F, cdb.SANITIZE_EXIT_FAILURE_MODE,
+          sanitize.exit_failure_mode, NONE, WHOLE_MEDIUM, EXCLUSIVE),
     Entry(0x4C, None, cdb.LOG_SELECT,           log_pages.log_select,        OUT,  Gate.NONE,        FREE),
-    Entry(0x4D, None, cdb.LOG_SENSE,            log_pages.log_sense,         IN,   OPEN,             FREE),
+    Entry(0x4D, None, cdb.LOG_SENSE,            log_pages.log_sense,         IN,   OPEN | BUSY,      FREE),
     Entry(0x55, None, cdb.MODE_SELECT_10,       spc.mode_select_10,          OUT,  Gate.NONE,        EXCLUSIVE),
     Entry(0x56, None, cdb.RESERVE_10, reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x57, None, cdb.RELEASE_10, reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
@@ -173,11 +215,14 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x88, None, cdb.READ_16,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x89, None, cdb.COMPARE_AND_WRITE,    sbc.compare_and_write,       OUT,  WRITE_GATES,      ATOMIC),
     Entry(0x8A, None, cdb.WRITE_16,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
+    Entry(0x8B, None, cdb.ORWRITE_16,           atomic.orwrite,              OUT,  WRITE_GATES,      ATOMIC),
     Entry(0x8E, None, cdb.WRITE_AND_VERIFY_16,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
     Entry(0x8F, None, cdb.VERIFY_16,            sbc.verify,                  OUT,  READ_GATES,       READS),
     Entry(0x90, None, cdb.PRE_FETCH_16,         sbc.pre_fetch,               NONE, READ_GATES,       FREE),
     Entry(0x91, None, cdb.SYNCHRONIZE_CACHE_16, sbc.synchronize_cache,       NONE, MEDIUM,           READS),
     Entry(0x93, None, cdb.WRITE_SAME_16,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
+    Entry(0x9C, None, cdb.WRITE_ATOMIC_16,      atomic.write_atomic,         OUT,  WRITE_GATES,      ATOMIC,
+          Feature.ATOMIC_WRITES),
     Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | JUDGED,  FREE),
     Entry(0x9E, 0x12, cdb.GET_LBA_STATUS,       provisioning.get_lba_status, IN,   READ_GATES,       READS),
     Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ALWAYS,           FREE),
@@ -185,9 +230,9 @@ COMMANDS: tuple[Entry, ...] = (
           maintenance.report_identifying_information, IN, OPEN, FREE),
     Entry(0xA3, 0x0A, cdb.REPORT_TARGET_PORT_GROUPS, alua.report_target_port_groups, IN, OPEN, FREE, PORTS),
     Entry(0xA3, 0x0C, cdb.REPORT_SUPPORTED_OPERATION_CODES,
-          spc.report_supported_operation_codes, IN, SHARED, FREE),
+          spc.report_supported_operation_codes, IN, SHARED | BUSY, FREE),
     Entry(0xA3, 0x0D, cdb.REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS,
-          maintenance.report_supported_task_management_functions, IN, OPEN, FREE),
+          maintenance.report_supported_task_management_functions, IN, OPEN | BUSY, FREE),
     Entry(0xA3, 0x0F, cdb.REPORT_TIMESTAMP,     maintenance.report_timestamp, IN,  OPEN,             FREE,      CLOCK),
     Entry(0xA4, 0x06, cdb.SET_IDENTIFYING_INFORMATION,
           maintenance.set_identifying_information, OUT, Gate.NONE, FREE),
@@ -197,6 +242,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0xAA, None, cdb.WRITE_12,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
     Entry(0xAE, None, cdb.WRITE_AND_VERIFY_12,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
     Entry(0xAF, None, cdb.VERIFY_12,            sbc.verify,                  OUT,  READ_GATES,       READS),
+    Entry(0xB7, None, cdb.READ_DEFECT_DATA_12,  medium.read_defect_data_12,  IN,   READ_GATES,       FREE),
 )  # fmt: skip
 
 ServiceActions = dict[int, Entry]

@@ -201,6 +201,8 @@ class TaskSet:
         for task in running:
             if self.running[task] is None:
                 self.running[task] = response_for(task.command)
+                if task.operation is not None:
+                    task.operation.cancel()
         for task in waiting:
             self.waiting.remove(task)
             self.restless -= 1

@@ -64,12 +64,15 @@ BLOCK_LIMITS = Layout("Block Limits", 60, (  # byte 4 of the page is byte 0 here
     Bits("ugavalid", 28, high=31, low=31, size_bytes=4),
     Bits("unmap_granularity_alignment", 28, high=30, low=0, size_bytes=4),
     Int("maximum_write_same_length", 32, 8),
+    Int("maximum_atomic_transfer_length", 40, 4), Int("atomic_alignment", 44, 4),
+    Int("atomic_transfer_length_granularity", 48, 4),
+    Int("maximum_atomic_transfer_length_with_atomic_boundary", 52, 4), Int("maximum_atomic_boundary_size", 56, 4),
 ))  # fmt: skip
 
 BLOCK_DEVICE_CHARACTERISTICS = Layout("Block Device Characteristics", 60, (
     Int("medium_rotation_rate", 0, 2),
     Int("product_type", 2, 1),
-    Bits("nominal_form_factor", 3, high=3, low=0),
+    Bits("wabereq", 3, high=7, low=6), Bits("wacereq", 3, high=5, low=4), Bits("nominal_form_factor", 3, high=3, low=0),
     Bit("fuab", 4, 1), Bit("vbuls", 4, 0),
 ))  # fmt: skip
 
@@ -85,6 +88,7 @@ LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE = 0, 1, 2  # ASSOCIATION
 T10_VENDOR_ID, NAA, RELATIVE_TARGET_PORT, TARGET_PORT_GROUP, SCSI_NAME_STRING = 1, 3, 4, 5, 8  # DESIGNATOR TYPE
 ISCSI = 5  # PROTOCOL IDENTIFIER
 NON_ROTATING = 1
+READS_AFTER_ERASE = 0b01  # WABEREQ
 RESOURCE_PROVISIONED, THIN_PROVISIONED = 1, 2
 
 Builder = Callable[["LogicalUnit", Nexus], bytes]
@@ -174,12 +178,14 @@ def block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
         optimal_unmap_granularity=limits.unmap_granularity_blocks,
         ugavalid=bool(limits.unmap_granularity_blocks),
         maximum_write_same_length=limits.write_same_blocks,
+        maximum_atomic_transfer_length=limits.atomic_blocks,
     ))  # fmt: skip
 
 
 def block_device_characteristics(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """B1h Block Device Characteristics."""
-    return bytes(BLOCK_DEVICE_CHARACTERISTICS.pack(medium_rotation_rate=NON_ROTATING, vbuls=1))
+    """B1h Block Device Characteristics: what a block erase (only thin units have it) left behind can be read."""
+    wabereq = READS_AFTER_ERASE if unit.thin else 0
+    return bytes(BLOCK_DEVICE_CHARACTERISTICS.pack(medium_rotation_rate=NON_ROTATING, wabereq=wabereq, vbuls=1))
 
 
 def logical_block_provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.background import State
 from tcmu_gluster.scsi.command import Command, Nexus, Status
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.overlap import EXCLUSIVE
 from tcmu_gluster.scsi.sense import SenseKey, parse_sense
 from tcmu_gluster.scsi.table import COMMANDS, WHOLE_UNIT, Data, Entry
 from tcmu_gluster.scsi.target import Target
@@ -39,11 +41,21 @@ class Shadow:
             UnitOptions(**options),
             report=lambda command, error: self.reported.append(error),
             clock=lambda: 1e9,
+            later=lambda seconds, function: self.later.append(function),
         )
+        self.later: list[Any] = []
         self.refill()
 
     def refill(self) -> None:
         assert self.backend.write(0, (memoryview(BEFORE),), print) == len(BEFORE)
+
+    def settle(self) -> None:
+        """Time passes, until nothing waits for it; the medium is where it was."""
+        while self.later:
+            self.later.pop(0)()
+        self.unit.medium.is_loaded = True
+        self.unit.medium.allow_all()
+        self.unit.look_again()
 
     def content(self) -> bytes:
         after = memoryview(bytearray(len(BEFORE)))
@@ -55,6 +67,9 @@ SHADOWS = {
     "thin": Shadow(),
     "thick": Shadow(thin=False),
     "protected": Shadow(write_protected=True),
+    "removable, 4096 bytes, slow": Shadow(
+        removable=True, block_size_bytes=4096, background_bytes_per_second=1 << 20, write_same_to_the_end=True
+    ),
     "small transfers": Shadow(maximum_transfer_bytes=8 * 512, maximum_write_same_bytes=4 * 512),
 }
 
@@ -91,7 +106,13 @@ def parameter_lists() -> st.SearchStrategy[bytes]:
         return struct.pack(">HH4x", len(body) + 6, len(body)) + body
 
     block = st.sampled_from([bytes(512), b"\xa5" * 512])
+    patterns = st.builds(  # of SANITIZE and FORMAT UNIT, and pages of SEND DIAGNOSTIC
+        lambda first, flags, length, pattern: struct.pack(">BBH", first, flags, length) + pattern,
+        st.sampled_from([0, 1, 0x81, 0x1F, 0x21]), st.sampled_from([0, 2, 0x80, 0x88]),
+        st.sampled_from([0, 1, 4, 512, 513]), st.binary(max_size=520),
+    )  # fmt: skip
     return st.one_of(
+        patterns,
         st.builds(lambda one, count: one * count, block, st.integers(0, 20)),
         st.builds(unmap_list, ranges),
         st.builds(lambda head, page: head + page, st.sampled_from([bytes(4), bytes(8)]), st.binary(max_size=40)),
@@ -111,14 +132,16 @@ def check(answer: Answer) -> None:
         assert answer.data == b""
 
 
-def named_blocks(row: Entry, raw: bytes, data: bytes) -> list[tuple[int, int]]:
+def named_blocks(row: Entry, raw: bytes, data: bytes, block: int) -> list[tuple[int, int]]:
     """The (first, end) byte ranges that a command may change."""
+    if row.overlap is EXCLUSIVE:
+        return [(0, BLOCKS * 512)]
     fields = row.layout.unpack(raw)
     first, end = row.extent(fields)
     if (first, end) != WHOLE_UNIT:
-        return [(first * 512, end * 512)]
+        return [(first * block, end * block)]
     ranges = [struct.unpack_from(">QI", data, at) for at in range(8, len(data) - 15, 16)]
-    return [(lba * 512, (lba + blocks) * 512) for lba, blocks in ranges]
+    return [(lba * block, (lba + blocks) * block) for lba, blocks in ranges]
 
 
 @pytest.mark.parametrize("kind", list(SHADOWS))
@@ -131,13 +154,16 @@ def test_random_commands_of_every_row(row: Entry, kind: str, draw: st.DataObject
     shadow.unit.modes.reset()
     shadow.unit.look_again()
     shadow.refill()
-    check(Host(shadow.unit).run(raw, data, views=draw.draw(st.sampled_from([1, 3]))))
+    pending = Host(shadow.unit).send(raw, data, views=draw.draw(st.sampled_from([1, 3])))
+    shadow.settle()
+    check(pending.answer)
     assert shadow.reported == []
+    assert shadow.unit.background.state is State.IDLE
     assert not shadow.unit.tasks.running
     assert not shadow.unit.tasks.restless
     expected, after = bytearray(BEFORE), shadow.content()
     if row.modifies and kind != "protected":
-        for first, end in named_blocks(row, raw, data):
+        for first, end in named_blocks(row, raw, data, shadow.unit.block_size_bytes):
             expected[first:end] = after[first:end]
     assert after == bytes(expected)
 

@@ -330,9 +330,10 @@ def test_reporting_options_that_do_not_fit(host: Host, fields: dict[str, int], p
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
-def test_every_row_is_reported_by_option_3(host: Host, row: object) -> None:
+def test_every_row_is_reported_by_option_3(row: object) -> None:
+    unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0)
     data = report(
-        host, reporting_options=3, requested_operation_code=row.operation_code,  # type: ignore[attr-defined]
+        Host(unit), reporting_options=3, requested_operation_code=row.operation_code,  # type: ignore[attr-defined]
         requested_service_action=row.service_action or 0,  # type: ignore[attr-defined]
     ).data  # fmt: skip
     assert data[1] == 3
