@@ -16,10 +16,11 @@ from typing import Optional
 
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.config.cfgstring import StateId
+from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.scsi.identity import identity_of_serial
-from tcmu_gluster.scsi.limits import BLOCK_SIZES_BYTES, UnitOptions
+from tcmu_gluster.scsi.limits import BLOCK_SIZES_BYTES
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.tcmu import actions
 from tcmu_gluster.tcmu.cfgstring import ConfigRefused, parse_config
@@ -29,6 +30,7 @@ from tcmu_gluster.tcmu.ring import RingState
 from tcmu_gluster.tcmu.uio import UioDevice, read_device
 
 from .tcmu_front import Mapping, TcmuFront
+from .units import options_of, stop_background
 from .world import World, flush, make_unit, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
@@ -201,8 +203,8 @@ class Device:
         if backend.size_bytes < info.size_bytes:
             raise ConfigRefused(f"{backing} has only {backend.size_bytes} bytes and LIO was told {info.size_bytes}; "
                                 "grow the file, or delete the disk and create it with its real size")  # fmt: skip
-        unit = make_unit(self.name, backend, info.serial, UnitOptions(
-            block_size_bytes=block_bytes, write_protected=read_only,
+        unit = make_unit(self.name, backend, info.serial, options_of(
+            DiskShape.chosen(record), block_size_bytes=block_bytes, write_protected=read_only,
             reservations=False, ports=False,  # the kernel knows initiators and ports, we don't
         ))  # fmt: skip
         unit.blocks = info.size_bytes // block_bytes
@@ -291,7 +293,10 @@ class Device:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        backend, self.backend, self.unit = self.backend, None, None
+        backend, unit = self.backend, self.unit
+        self.backend = self.unit = None
+        if unit is not None:
+            await stop_background(unit)
         if backend is not None:
             await self._world.in_thread(backend.close)
         return True

@@ -14,12 +14,12 @@ from typing import Any, Optional
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.config.addresses import Portal, RuleKind
 from tcmu_gluster.config.cfgstring import StateId, parse_cfgstring
+from tcmu_gluster.config.disk_shape import PLAIN, DiskShape
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.iscsi.chap import NOBODY
 from tcmu_gluster.iscsi.connection import Refusal
 from tcmu_gluster.scsi.command import Nexus
-from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
 
@@ -29,6 +29,7 @@ from .denials import Denial, Denials
 from .iscsi_front import IscsiFront
 from .portal_group import is_enabled
 from .targets import EngineTarget, TargetDirectory
+from .units import options_of, stop_background
 from .world import World, flush, make_unit, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,17 @@ CLOSE_SECONDS = 30.0
 class EngineDisk:
     """A disk of the engine: open, or waiting with a reason."""
 
-    def __init__(self, name: str, backing: Backing, serial: str, size_bytes: int, read_only: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        backing: Backing,
+        serial: str,
+        size_bytes: int,
+        read_only: bool,
+        shape: DiskShape = PLAIN,
+    ) -> None:
         self.name, self.backing, self.serial, self.read_only = name, backing, serial, read_only
-        self.size_bytes = size_bytes
+        self.size_bytes, self.shape = size_bytes, shape
         self.reason = "it was not opened yet"
         self.backend: Optional[Backend] = None
         self.unit: Optional[LogicalUnit] = None
@@ -55,7 +64,7 @@ class EngineDisk:
     def take(self, backend: Backend) -> None:
         """It is open now."""
         self.backend, self.reason = backend, ""
-        self.unit = make_unit(self.name, backend, self.serial, UnitOptions(write_protected=self.read_only))
+        self.unit = make_unit(self.name, backend, self.serial, options_of(self.shape, write_protected=self.read_only))
         self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
 
 
@@ -170,7 +179,8 @@ class Engine:
             raise ConfigError(f"no disk file of ours has the serial {serial!r}, so its URI isn't known")
         else:
             backing = named
-        return EngineDisk(entry["name"], backing, serial, int(entry.get("size") or 0), bool(record.get("read_only")))
+        size_bytes, read_only = int(entry.get("size") or 0), bool(record.get("read_only"))
+        return EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record))
 
     async def _drop_disks(self, wanted: Configuration) -> None:
         for name, disk in list(self.disks.items()):
@@ -233,6 +243,7 @@ class Engine:
             for target in self.directory.targets.values():
                 for lun in [lun for lun, shown in target.target.luns.items() if shown is unit]:
                     target.target.unmap(lun)
+            await stop_background(unit)
             deadline = self._world.loop.time() + CLOSE_SECONDS
             while unit.tasks.running and self._world.loop.time() < deadline:
                 await asyncio.sleep(0.01)

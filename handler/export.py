@@ -21,11 +21,13 @@ from handler.iscsi_front import IscsiFront
 from handler.loop import run as run_loop
 from handler.space import SpaceWatch
 from handler.targets import EngineTarget
+from handler.units import later, options_of, stop_background
 from handler.world import lease_terms, on_lease_lost
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.lease import LeaseHeld
 from tcmu_gluster.backends.open import open_backing
 from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
+from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.secret_file import read_secret
 from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.config.sizes import format_size
@@ -55,6 +57,8 @@ class Options(Protocol):
     iqn: Optional[str]
     lun: int
     read_only: bool
+    shape: DiskShape
+    write_same_to_end: bool
     allow: tuple[AccessRule, ...]
     chap: Optional[tuple[str, Path]]
     mutual_chap: Optional[tuple[str, Path]]
@@ -130,7 +134,7 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
 
     try:
         on_lease_lost(backend, lost)
-        unit = LogicalUnit(backend, UnitOptions(write_protected=options.read_only), report=_report, clock=time.time)
+        unit = LogicalUnit(backend, _unit_options(options), report=_report, clock=time.time, later=later)
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])
@@ -142,9 +146,18 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         await stop.wait()
         watch.cancel()
         await front.stop(LOGOUT_SECONDS)
+        await stop_background(unit)
         return 1 if taken else await _flush(backend, loop)
     finally:
         await loop.run_in_executor(None, backend.close)
+
+
+def _unit_options(options: Options) -> UnitOptions:
+    to_the_end = options.write_same_to_end
+    return options_of(
+        options.shape, write_protected=options.read_only, write_same_to_the_end=to_the_end,
+        unmapped_reads_zeros=not to_the_end,
+    )  # fmt: skip
 
 
 async def _open(backing: Backing, settings: Settings, options: Options, stop: asyncio.Event) -> Backend:

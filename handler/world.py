@@ -24,6 +24,7 @@ from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, map_uio, open_uio
 
 from .lio import ask_lio
 from .state import DiskFiles
+from .units import later
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) ->
         log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
 
     identity = identity_of_serial(serial) if serial else None
-    return LogicalUnit(backend, options, identity, report=report, clock=time.time)
+    return LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later)
 
 
 def on_lease_lost(backend: Optional[Backend], lost: Callable[[str], object]) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import Any, Optional
 
 from tcmu_gluster.config.cfgstring import to_cfgstring
+from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.sizes import format_size, parse_size
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import OperationError, TcmuGlusterError
@@ -36,9 +37,11 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
     if front == "lio" and not context.lio:
         raise OperationError("this host has no LIO (or it is turned off in the settings); use --front engine")
     _refuse_twin(context, name, uri=str(backing))
-    size_bytes, made_file = await _make_file(context, backing, args, report)
+    shape = DiskShape.chosen(args)
+    size_bytes, made_file = await _make_file(context, backing, args, shape.logical_block_bytes, report)
     try:
-        disk = await _serve_new(context, EngineDisk(name, backing, "", size_bytes or 0, args["read_only"]), front, args)
+        new = EngineDisk(name, backing, "", size_bytes or 0, args["read_only"], shape)
+        disk = await _serve_new(context, new, front, args)
     except BaseException:
         if made_file:
             await _remove_quietly(context, backing)
@@ -54,7 +57,7 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
     )
     disk.serial, disk.size_bytes = identity_from(backend.identity).serial, backend.size_bytes
     record = {"name": disk.name, "uri": str(disk.backing), "front": front, "read_only": disk.read_only,
-              "prealloc": args["prealloc"] or "off"}  # fmt: skip
+              "prealloc": args["prealloc"] or "off", **disk.shape.as_record()}  # fmt: skip
     try:
         _refuse_twin(context, disk.name, serial=disk.serial)
         context.world.disk_files.write(disk.serial, record)
@@ -76,7 +79,7 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
 
 
 async def _make_file(
-    context: Context, backing: Backing, args: dict[str, Any], report: Report
+    context: Context, backing: Backing, args: dict[str, Any], block_bytes: int, report: Report
 ) -> tuple[Optional[int], bool]:
     """(size to create with, whether the file is new). An existing file keeps its size."""
     wanted = args["size"]
@@ -95,8 +98,8 @@ async def _make_file(
             return None, False
         if wanted is None:
             raise OperationError(f"{backing} does not exist; add --size to make it, as in --size 20G")
-    if wanted <= 0 or wanted % BLOCK_BYTES:
-        raise OperationError(f"a disk has a whole number of blocks of {BLOCK_BYTES} bytes; {wanted} bytes are not")
+    if wanted <= 0 or wanted % block_bytes:
+        raise OperationError(f"a disk has a whole number of blocks of {block_bytes} bytes; {wanted} bytes are not")
     if args["read_only"] and backing.scheme != "memory":
         raise OperationError(f"{backing} does not exist, and a new file that is read-only would be of no use")
     if args["prealloc"] == "full" and backing.scheme != "memory":
@@ -156,7 +159,7 @@ async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
         "config": to_cfgstring(disk.backing, state_id_of(disk.serial)),
         "size_bytes": disk.size_bytes,
         "serial": disk.serial,
-        "block_bytes": BLOCK_BYTES,
+        "block_bytes": disk.shape.logical_block_bytes,
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
     }
     context.devices.listen()
@@ -350,7 +353,7 @@ async def move(context: Context, args: dict[str, Any], report: Report) -> dict[s
     backing, serial = parse_backing(facts["uri"]), facts["serial"]
     record = context.world.disk_files.read(serial)
     read_only = bool(record.get("read_only"))
-    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only)
+    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only, DiskShape.chosen(record))
     await _take_away(context, facts)
     try:
         await _serve(context, disk, to)

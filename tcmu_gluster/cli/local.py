@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..config.addresses import AccessRule, Portal, parse_access_rule, parse_portal
+from ..config.disk_shape import BLOCK_SIZES, PLAIN, PROVISIONINGS, DiskShape
 from ..config.names import validate_iscsi_name
 from ..config.settings import Settings, flag_name, load_settings, variable_name
 from ..config.sizes import parse_size
@@ -34,6 +35,8 @@ class ExportOptions:
     iqn: Optional[str] = None
     lun: int = 0
     read_only: bool = False
+    shape: DiskShape = PLAIN
+    write_same_to_end: bool = False
     allow: tuple[AccessRule, ...] = ()
     chap: Optional[tuple[str, Path]] = None
     mutual_chap: Optional[tuple[str, Path]] = None
@@ -56,6 +59,16 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     add("--iqn", help="the target's name; one is made up if there is none")
     add("--lun", type=int, default=0, help="the LUN (0)")
     add("--read-only", action="store_true", help="initiators may not write")
+    add("--block-size", choices=BLOCK_SIZES, help="512 bytes (the default); 512 on 4096 (512e); or 4096")
+    add("--provisioning", choices=PROVISIONINGS, help="whether hosts may give space back; thin where that can be done")
+    add("--removable", action="store_true", help="hosts may eject and load the medium")
+    add("--background-rate", metavar="SIZE", help="most that FORMAT UNIT and SANITIZE write a second, as in 50M")
+    add(
+        "--write-same-to-end",
+        action="store_true",
+        help="WRITE SAME of 0 blocks means all to the last one (WSNZ 0); "
+        "then unmapped blocks are not promised to read as zeros, though they do",
+    )
     add("--allow", action="append", metavar="all|IQN|CIDR", help="who may log in; repeatable")
     add("--chap", metavar="USER:FILE", help="ask for this user and the password in the file")
     add("--mutual-chap", metavar="USER:FILE", help="prove ourselves as this user to initiators that ask for it")
@@ -129,6 +142,8 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         portals = tuple(map(parse_portal, options.portal or ("127.0.0.1",)))
         size = parse_size(options.size) if options.size is not None else None
         backing = parse_backing(options.uri)
+        rate = parse_size(options.background_rate) if options.background_rate is not None else 0
+        shape = DiskShape(options.block_size or "512", options.provisioning, options.removable, rate)
     except ConfigError as error:
         raise UsageError(str(error)) from None
     if not 0 <= options.lun <= LARGEST_LUN:
@@ -140,7 +155,19 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         raise UsageError("--mutual-chap goes with --chap: who doesn't prove anything gets no proof")
     chap, mutual, discovery = (_chap(n, getattr(options, n)) for n in ("chap", "mutual_chap", "discovery_chap"))
     return ExportOptions(
-        str(backing), size, portals, iqn, options.lun, options.read_only, rules, chap, mutual, discovery, options.json
+        str(backing),
+        size,
+        portals,
+        iqn,
+        options.lun,
+        options.read_only,
+        shape,
+        options.write_same_to_end,
+        rules,
+        chap,
+        mutual,
+        discovery,
+        options.json,
     )
 
 
@@ -209,7 +236,20 @@ def _flags(*names: str) -> Sequence[str]:
 
 LOCAL_WORDS: dict[str, Sequence[str]] = {
     "export": _flags(
-        "--size", "--portal", "--iqn", "--lun", "--read-only", "--allow", "--chap", "--mutual-chap", "--discovery-chap"
+        "--size",
+        "--portal",
+        "--iqn",
+        "--lun",
+        "--read-only",
+        "--block-size",
+        "--provisioning",
+        "--removable",
+        "--background-rate",
+        "--write-same-to-end",
+        "--allow",
+        "--chap",
+        "--mutual-chap",
+        "--discovery-chap",
     ),
     "serve": _flags(*(flag_name(setting.name) for setting in fields(Settings) if setting.name != "control_socket")),
     "recover": _flags("--force"),

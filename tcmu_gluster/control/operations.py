@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Optional
 
 from ..config.addresses import parse_access_rule, parse_portal
+from ..config.disk_shape import BLOCK_SIZES, PROVISIONINGS
 from ..config.names import validate_disk_name, validate_iscsi_name
 from ..config.sizes import parse_size
 from ..config.uri import parse_backing
@@ -167,6 +168,10 @@ _TABLE = (
         _flag("prealloc", Kind.TEXT, "allocate the whole file now (full) or as it is written (off)", "full", "off"),
         _flag("front", Kind.TEXT, "who serves it: the kernel's LIO or this daemon", "lio", "engine"),
         _flag("read_only", Kind.FLAG, "initiators may not write"),
+        _flag("block_size", Kind.TEXT, "512 bytes; 512 on 4096 (512e); or 4096", *BLOCK_SIZES),
+        _flag("provisioning", Kind.TEXT, "whether hosts may give space back", *PROVISIONINGS),
+        _flag("removable", Kind.FLAG, "hosts may eject and load the medium"),
+        _flag("background_rate", Kind.SIZE, "most that FORMAT UNIT and SANITIZE write a second, as in 50M"),
     ), time_limit_seconds=_MINUTES),
     Operation("disk.list", "List the disks.", (), Shape.LIST, ("name", "front", "size_bytes", "state", "uri")),
     Operation("disk.show", "Show all about one disk.", (_DISK,), Shape.ITEM),

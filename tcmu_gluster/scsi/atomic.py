@@ -42,7 +42,7 @@ def orwrite(unit: LogicalUnit, command: Command) -> Steps:
 def write_atomic(unit: LogicalUnit, command: Command) -> Result:
     """WRITE ATOMIC(16): all of it or nothing, for whoever reads beside it and for whatever fails meanwhile.
 
-    Only as long as MAXIMUM ATOMIC TRANSFER LENGTH; there are no atomic boundaries.  Source: SBC-4 5.48, 4.29.
+    At most MAXIMUM ATOMIC TRANSFER LENGTH, in whole physical blocks; there are no atomic boundaries.  Source: SBC-4 5.48, 4.29.
     """
     fields, block = command.fields, unit.block_size_bytes
     lba, blocks = fields.logical_block_address, fields.transfer_length
@@ -52,7 +52,10 @@ def write_atomic(unit: LogicalUnit, command: Command) -> Result:
     check_range(unit, lba, blocks)
     if fields.atomic_boundary:
         raise InvalidFieldInCdb("atomic_boundary")
-    if blocks > unit.limits.atomic_blocks:
+    granularity = unit.limits.atomic_granularity_blocks
+    if lba % granularity:
+        raise InvalidFieldInCdb("logical_block_address")
+    if blocks > unit.limits.atomic_blocks or blocks % granularity:
         raise InvalidFieldInCdb("transfer_length")
     if command.data_out_bytes < blocks * block:  # a part of it is not what was meant
         raise InvalidFieldInCdb("transfer_length")

@@ -66,12 +66,14 @@ class Limits:
     unmap_granularity_blocks: int
     write_same_blocks: int
     atomic_blocks: int
+    atomic_granularity_blocks: int
 
     @classmethod
     def of(cls, options: UnitOptions, capabilities: Capabilities, thin: bool) -> Limits:
         """The limits of a unit with these options on a backend that can do this."""
         block = options.block_size_bytes
         transfer = max(options.maximum_transfer_bytes // block, 1)
+        atomic, granularity = capabilities.atomic_write_bytes // block, 1 << physical_exponent(options)
         return cls(
             transfer_blocks=transfer,
             optimal_transfer_blocks=min(max(capabilities.optimal_io_bytes // block, 1), transfer),
@@ -81,7 +83,8 @@ class Limits:
             unmap_descriptors=256 if thin else 0,
             unmap_granularity_blocks=max(capabilities.discard_granularity_bytes // block, 1) if thin else 0,
             write_same_blocks=min(max(options.maximum_write_same_bytes // block, 1), WRITE_SAME_10_BLOCKS),
-            atomic_blocks=min(capabilities.atomic_write_bytes // block, transfer, ATOMIC_LENGTH),
+            atomic_blocks=min(atomic, transfer, ATOMIC_LENGTH) // granularity * granularity,
+            atomic_granularity_blocks=granularity if atomic else 0,
         )
 
 

@@ -179,6 +179,8 @@ def block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
         ugavalid=bool(limits.unmap_granularity_blocks),
         maximum_write_same_length=limits.write_same_blocks,
         maximum_atomic_transfer_length=limits.atomic_blocks,
+        atomic_alignment=limits.atomic_granularity_blocks,
+        atomic_transfer_length_granularity=limits.atomic_granularity_blocks,
     ))  # fmt: skip
 
 

@@ -16,6 +16,10 @@ def test_arguments_come_out_in_normal_form() -> None:
         "front": "lio",
         "prealloc": None,
         "read_only": False,
+        "block_size": None,
+        "provisioning": None,
+        "removable": False,
+        "background_rate": None,
     }
     allowed = find("acl.allow").check({"target": "IQN.2013-10.com.redhat", "rule": "ALL"})
     assert allowed == {"target": "iqn.2013-10.com.redhat", "rule": "all"}

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc
 from tests.doubles.backends import SlowBackend, Wrapper
@@ -101,3 +102,12 @@ def test_a_backend_that_promises_nothing_has_no_write_atomic() -> None:
     assert write_atomic(host, bytes(512)).asc == Asc.INVALID_COMMAND_OPERATION_CODE
     limits = host.run(cdb.INQUIRY.pack(evpd=1, page_code=0xB0, allocation_length=255)).data
     assert limits[44:64] == bytes(20)
+
+
+def test_write_atomic_takes_whole_physical_blocks() -> None:
+    host = Host(LogicalUnit(memory(64 * 512), UnitOptions(physical_block_bytes=4096)))
+    limits = host.run(cdb.INQUIRY.pack(evpd=1, page_code=0xB0, allocation_length=255)).data
+    assert limits[44:64].hex() == "00004000" + "00000008" + "00000008" + "00000000" * 2  # at most 8 MiB, by 8 blocks
+    assert write_atomic(host, bytes(4096), lba=8).good
+    assert write_atomic(host, bytes(4096), lba=1).pointer == (2, None)
+    assert write_atomic(host, bytes(512), lba=8).pointer == (12, None)
