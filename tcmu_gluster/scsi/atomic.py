@@ -42,7 +42,8 @@ def orwrite(unit: LogicalUnit, command: Command) -> Steps:
 def write_atomic(unit: LogicalUnit, command: Command) -> Result:
     """WRITE ATOMIC(16): all of it or nothing, for whoever reads beside it and for whatever fails meanwhile.
 
-    At most MAXIMUM ATOMIC TRANSFER LENGTH, in whole physical blocks; there are no atomic boundaries.  Source: SBC-4 5.48, 4.29.
+    At most MAXIMUM ATOMIC TRANSFER LENGTH, in whole physical blocks; there are no atomic boundaries.
+    Source: SBC-4 5.48, 4.29.
     """
     fields, block = command.fields, unit.block_size_bytes
     lba, blocks = fields.logical_block_address, fields.transfer_length
