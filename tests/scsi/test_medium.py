@@ -115,3 +115,10 @@ def test_defect_lists_are_empty(host: Host) -> None:
     raw = cdb.READ_DEFECT_DATA_12.pack(req_glist=1, defect_list_format=3, allocation_length=252)
     assert raw.hex() == "b70b" + "00000000" + "000000fc" + "0000"
     assert host.run(raw).data.hex() == "000b000000000000"
+
+
+@pytest.mark.parametrize("power_condition", range(1, 16))
+def test_beside_a_power_condition_loej_is_ignored(host: Host, power_condition: int) -> None:
+    """SBC-3 5.25: START and LOEJ are ignored if POWER CONDITION is not 0."""
+    assert start_stop(host, power_condition=power_condition, **EJECT).good
+    assert host.run(cdb.TEST_UNIT_READY.pack()).good
