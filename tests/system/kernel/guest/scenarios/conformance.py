@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from tests.system import cu
 
 from .. import daemon, lio, services
 from ..runner import scenario
-from ..shell import expect, run, say, write
+from ..shell import expect, say, write
 
 NAME = "iqn.2007-10.com.github:sahlberg:libiscsi:iscsi-test"
 IQN = "iqn.2024-01.test.vm:conformance"
@@ -20,15 +22,40 @@ SIZE_BYTES = 100 << 20
 def run_all(backing: Path, log: Path) -> dict[str, Any]:
     """All tests on LUN 0 of a target with explicit ACLs for both of the program's initiator names."""
     with lio.Target(IQN, [backing], initiators=(NAME, NAME + "-2")):
-        text = run("iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0", status=None, limit=500)
-    log.write_text(text)
-    results = cu.parse(text)
+        slowest = run_timed(log, "iscsi-test-cu", "-d", "-t", "ALL", f"iscsi://127.0.0.1/{IQN}/0")
+    results = cu.parse(log.read_text(errors="replace"))
     say(f"{cu.counts(results)}")
     for result in results:
         if result.outcome in (cu.FAILED, cu.UNFINISHED):
             say(f"{result.outcome}: {result.name}: {result.reason}")
     expect(len(results) > 200, f"the program ran its tests ({len(results)})")
-    return {"counts": cu.counts(results), "failures": cu.names(results, cu.FAILED, cu.UNFINISHED)}
+    return {
+        "counts": cu.counts(results), "failures": cu.names(results, cu.FAILED, cu.UNFINISHED), "slowest": slowest
+    }  # fmt: skip
+
+
+def run_timed(log: Path, *command: str) -> dict[str, float]:
+    """Run the program, its output line by line in the log; seconds of the tests that took longest."""
+    spent: dict[str, float] = {}
+    suite = test = ""
+    began = time.monotonic()
+    with open(log, "w") as file:
+        process = subprocess.Popen(
+            ("stdbuf", "-oL", *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            if line.startswith("Suite: "):
+                suite = line[7:].strip()
+            elif line.startswith("  Test: "):
+                now = time.monotonic()
+                spent[test], began = round(now - began, 1), now
+                test = f"{suite}.{line[8:].split()[0]}"
+        process.wait()
+    spent[test] = round(time.monotonic() - began, 1)
+    return dict(sorted(spent.items(), key=lambda entry: -entry[1])[:12])
 
 
 @scenario(job="baseline", limit=950)
