@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import daemon, lio, load, services, volume
 from ..runner import scenario
-from ..shell import expect, read, run, wait_for
+from ..shell import OURS, expect, read, run, say, wait_for
 
 
 def use_file_system(kind: str, device: str, size_mebibytes: int) -> None:
@@ -59,17 +59,47 @@ def file_systems_on_a_loop_disk() -> None:
         compare_with_volume(local.device, "loop", 12)
 
 
-@scenario(limit=240)
-def the_old_cookbook_over_lio() -> None:
-    """Discovery, login, dd, logout, as people know it, with a Gluster file behind LIO's iSCSI."""
-    backing = daemon.uri("cookbook")
+_COOKBOOK_IQN = "iqn.2013-10.com.example:vm1"
+COOKBOOK = f"""\
+tcmu-gluster disk create vm1 gluster://vm/{services.VOLUME}/vm1 --size 64M --front lio
+targetcli /iscsi create {_COOKBOOK_IQN}
+targetcli /iscsi/{_COOKBOOK_IQN}/tpg1/luns create /backstores/user:gluster/vm1
+targetcli /iscsi/{_COOKBOOK_IQN}/tpg1/acls create {services.INITIATOR}
+iscsiadm -m discovery -t sendtargets -p 127.0.0.1
+iscsiadm -m node -T {_COOKBOOK_IQN} --login
+lsscsi --brief
+dd if=/run/pattern of=DISK bs=1M oflag=direct conv=fsync
+dd if=DISK bs=1M count=8 iflag=direct status=none | cmp - /run/pattern
+tcmu-gluster disk list
+iscsiadm -m node -T {_COOKBOOK_IQN} --logout
+iscsiadm -m node -T {_COOKBOOK_IQN} -o delete
+targetcli /iscsi delete {_COOKBOOK_IQN}
+tcmu-gluster disk delete vm1 --keep-file
+"""
+"""docs/lio.md, line by line; DISK stands for the /dev/sdX that lsscsi shows as GLUSTER."""
+
+
+@scenario(limit=300)
+def the_lio_cookbook_as_it_is_typed() -> dict[str, str]:
+    """A disk on LIO, a target by plain targetcli, discovery, login, dd, logout: what docs/lio.md says, typed."""
+    daemon.uri("vm1")
+    services.start_dbus()
     services.start_iscsid()
-    iqn = "iqn.2013-10.com.redhat:cookbook"
-    with daemon.Daemon(), daemon.Disk("cookbook", backing, "64M") as disk, lio.Target(iqn, [disk.backstore]):
-        with services.Session(iqn) as session:
-            expect(iqn in session.discovered, "discovery names the target")
-            data = load.copy_and_compare(session.disk(), 8)
-        expect(volume.on_the_brick("cookbook", len(data)) == data, "the Gluster file holds what dd wrote")
+    run("dd", "if=/dev/urandom", "of=/run/pattern", "bs=1M", "count=8", "status=none")
+    path = f"{Path(OURS).parent}:{os.environ['PATH']}"
+    transcript, disk = "", "/dev/null"
+    with daemon.Daemon():
+        for line in COOKBOOK.splitlines():
+            said = run("bash", "-o", "pipefail", "-c", line.replace("DISK", disk), env={"PATH": path})
+            transcript += f"# {line}\n{said}"
+            if line.startswith("lsscsi"):
+                disk = next(words.split()[-1] for words in said.splitlines() if "/dev/sd" in words)
+    data = Path("/run/pattern").read_bytes()
+    expect(f"127.0.0.1:3260,1 {_COOKBOOK_IQN}" in transcript, "discovery names the target")
+    expect(volume.on_the_brick("vm1", len(data)) == data, "the Gluster file holds what dd wrote")
+    expect(not lio.leftovers(), "nothing is left of it in LIO")
+    say(transcript)
+    return {"transcript": transcript}
 
 
 @scenario(limit=240)
