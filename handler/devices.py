@@ -50,15 +50,21 @@ class Devices:
 
         Initiators wait for the disks that are there already, so these come before the listener's code is even loaded.
         """
-        parameters = self._world.parameters
         self._world.beside_other = self._is_other_running()
         self._adopt()
         await self._world.in_thread(listener_class)
-        if self.listen() and (parameters / "reset_netlink").exists():
+        self.listen()
+        await self._start_afresh()
+
+    async def _start_afresh(self) -> None:
+        """Release whoever waits for an answer that can't come any more, and look at what is there."""
+        parameters = self._world.parameters
+        if self._netlink is not None and (parameters / "reset_netlink").exists():
             try:
                 await self._world.in_thread(actions.release_waiters, parameters)
             except OSError as error:
-                log.warning("whoever waits for an older handler could not be released: %s", reason_of(error))
+                log.warning("whoever waits for an answer could not be released: %s", reason_of(error))
+            self._netlink.forget()
         self.rescan()
 
     def listen(self) -> bool:
@@ -207,7 +213,7 @@ class Devices:
             self._later(self._reconfigure(event))
         elif isinstance(event, Resync):
             log.warning("%s; looking again", event.reason)
-            self.rescan()
+            self._later(self._start_afresh())
 
     async def _answer_added(self, device: Device, event: Added) -> None:
         """The scan was faster than the announcement."""

@@ -294,6 +294,11 @@ class NetlinkShell:
         message = self.conversation.reply(event, error)
         return 0 if message is None else self._ask(message)
 
+    def forget(self) -> None:
+        """Nobody waits any more for what was announced so far: reset_netlink was written."""
+        self._drain()
+        self.conversation.forget()
+
     def set_features(self, kernel_waits: bool) -> int:
         """Turn replies on or off for the whole module; returns the kernel's errno (EOPNOTSUPP: an old one)."""
         return self._ask(self.conversation.set_features(kernel_waits))

@@ -99,6 +99,7 @@ class FakeNetlink:
         self._events: deque[Any] = deque()
         self.replies: list[tuple[str, str, int]] = []
         self.features: list[bool] = []
+        self.forgotten = 0
         self.kernel_waits = host.kernel_waits
         self.closed = False
 
@@ -118,6 +119,9 @@ class FakeNetlink:
     def reply(self, event: Any, error: int = 0) -> int:
         self.replies.append((event.kind.name, event.device.name, error))
         return 0 if self.kernel_waits else errno.ENODEV
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def set_features(self, kernel_waits: bool) -> int:
         self.features.append(kernel_waits)

@@ -346,9 +346,15 @@ def test_lost_announcements_are_made_good_by_looking(tmp_path: Path) -> None:
         await desk.serving("first")
         desk.host.add("silent", MEMORY + "silent", minor=1, announce=False)
         desk.host.remove("first", announce=False)
+        desk.host.parameters.mkdir()
+        for name in ("block_netlink", "reset_netlink"):
+            (desk.host.parameters / name).write_text("0")
         desk.host.announce(Resync("the socket was full"))
         await desk.serving("silent")
         await until(lambda: desk.devices.find("first") is None)
+        assert (desk.host.parameters / "reset_netlink").read_text() == "1", "an answer may be missing for what was lost"
+        assert (desk.host.parameters / "block_netlink").read_text() == "0"
+        assert desk.host.netlink.forgotten == 1  # type: ignore[union-attr]
 
     run(tmp_path, scenario)
 
