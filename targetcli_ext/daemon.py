@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from configshell_fb import ExecutionError
-
 from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.control.client import ControlClient, OnProgress
 from tcmu_gluster.errors import TcmuGlusterError
+
+from .configshell import ExecutionError
 
 
 class Log(Protocol):

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Optional
 from urllib.parse import quote
 
-from configshell_fb import ExecutionError
-
 from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.config.uri import parse_backing
 
 from .completion import local_paths, matching
+from .configshell import ExecutionError
 from .gluster import DiskCommands, GlusterCommands, flag, switch, uri_of_cfgstring
 from .node import Node
 

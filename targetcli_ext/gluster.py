@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 from urllib.parse import quote
 
-from configshell_fb import ExecutionError
-
 from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.errors import ConfigError
 
 from .completion import gluster_create, matching
+from .configshell import ExecutionError
 from .daemon import Daemon, facts_text
 
 

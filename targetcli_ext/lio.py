@@ -10,8 +10,7 @@ import fcntl
 import os
 from typing import Any
 
-from rtslib_fb import RTSRoot
-from targetcli.ui_backstore import UIBackstore, UIBackstores, UIUserBackedStorageObject
+from targetcli.ui_backstore import RTSRoot, UIBackstore, UIBackstores, UIUserBackedStorageObject
 from targetcli.ui_root import UIRoot
 
 from tcmu_gluster.config.cfgstring import SUBTYPE, StateId, parse_cfgstring
@@ -102,10 +101,6 @@ class Gluster(GlusterCommands, UIBackstore):
             if not isinstance(named, StateId):
                 found += [host for host, _ in named.hosts]
         return found
-
-    def ui_complete_delete(self, parameters: Any, text: str, current_param: str) -> list[str]:
-        """Disks."""
-        return GlusterCommands.ui_complete_delete(self, parameters, text, current_param)
 
 
 class GlusterDisk(DiskCommands, UIUserBackedStorageObject):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from configshell_fb import ConfigNode, ExecutionError
-
+from .configshell import ConfigNode, ExecutionError
 from .daemon import Daemon
 
 SWITCHES = {

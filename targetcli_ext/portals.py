@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from configshell_fb import ExecutionError
-
 from .completion import matching
+from .configshell import ExecutionError
 from .node import Node, number
 
 Facts = Mapping[str, Any]

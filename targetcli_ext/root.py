@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from configshell_fb import ExecutionError
-
 from tcmu_gluster import __version__
 
 from .completion import SAVED, local_paths, matching
+from .configshell import ExecutionError
 from .daemon import Daemon, facts_text, printable
 from .devices import Backstores
 from .gluster import flag, switch

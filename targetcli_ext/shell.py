@@ -17,13 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from configshell_fb import ConfigShell, ExecutionError
-
 from tcmu_gluster import __version__
 from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.control.client import DaemonUnreachable
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
+from .configshell import ConfigShell, ExecutionError
 from .daemon import Ask, Daemon, SocketAsk, printable
 from .root import Root
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from configshell_fb import ExecutionError
-
 from .acls import Acls
 from .completion import matching
+from .configshell import ExecutionError
 from .groups import AUTH, WORDS, Group
 from .node import Node
 from .portals import Luns, Portals, portal_text

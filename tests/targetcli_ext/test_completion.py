@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configshell_fb import ExecutionError
 
 from targetcli_ext.completion import gluster_create, initiators, local_paths, matching
+from targetcli_ext.configshell import ExecutionError
 from targetcli_ext.daemon import Daemon
 from tcmu_gluster.errors import OperationError
 from tests.targetcli_ext.tree import HOST, IQN, Tree

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configshell_fb import ExecutionError
 
+from targetcli_ext.configshell import ExecutionError
 from targetcli_ext.daemon import Daemon, SocketAsk, facts_text, printable, sentence
 from tcmu_gluster.control.client import DaemonUnreachable
 from tcmu_gluster.errors import OperationError

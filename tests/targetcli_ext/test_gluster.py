@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from configshell_fb import ExecutionError
 
+from targetcli_ext.configshell import ExecutionError
 from targetcli_ext.gluster import flag, gluster_uri, switch, uri_of_cfgstring
 from tests.targetcli_ext.tree import IQN, Tree
 

@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from configshell_fb import ConfigNode
 
+from targetcli_ext.configshell import ConfigNode
 from targetcli_ext.daemon import Daemon
 from targetcli_ext.shell import Shell
 
@@ -74,9 +74,8 @@ def lio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """targetcli_ext.lio over the doubles."""
     Rtslib.objects = []
     names = {
-        "rtslib_fb": {"RTSRoot": Rtslib},
         "targetcli": {},
-        "targetcli.ui_backstore": {"UIBackstore": UIBackstore, "UIBackstores": UIBackstores,
+        "targetcli.ui_backstore": {"RTSRoot": Rtslib, "UIBackstore": UIBackstore, "UIBackstores": UIBackstores,
                                    "UIUserBackedStorageObject": UIUserBackedStorageObject},
         "targetcli.ui_root": {"UIRoot": UIRoot},
     }  # fmt: skip

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from configshell_fb import ExecutionError
 
+from targetcli_ext.configshell import ExecutionError
 from targetcli_ext.node import number
 from tests.targetcli_ext.tree import Tree
 
