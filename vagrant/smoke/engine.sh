@@ -1,0 +1,13 @@
+# The engine's target with one disk, for stories: engine_up SIZE, engine_down.
+engine_up() {
+    on $gateway "tcmu-gluster disk create smoke $volume/smoke --size $1 --front engine; tcmu-gluster target create $iqn; \
+        tcmu-gluster portal remove $iqn 0.0.0.0; tcmu-gluster portal add $iqn $address; tcmu-gluster portal add $iqn $second_address; \
+        tcmu-gluster lun map $iqn smoke; tcmu-gluster acl allow $iqn $initiator" >/dev/null
+    trap engine_down EXIT
+}
+
+engine_down() {
+    on client "iscsiadm -m node -T $iqn --logout >/dev/null 2>&1; iscsiadm -m node -T $iqn -o delete >/dev/null 2>&1; true" || true
+    on $gateway "tcmu-gluster target delete $iqn; tcmu-gluster disk delete smoke" >/dev/null || true
+    trap - EXIT
+}
