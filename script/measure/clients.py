@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 
 BLOCK_BYTES = 512
 # qemu-img takes a step up to 2 GiB; this one is prime to every size used here, so that no two writes meet in a cache.
@@ -36,9 +37,9 @@ def perf_command(url: str, size_bytes: int, depth: int, random: bool, seconds: i
     return [*command, *(["-r"] if random else []), url]
 
 
-def read_rate(url: str, size_bytes: int, depth: int, random: bool, seconds: int) -> float:
-    """READs a second."""
-    output = run(perf_command(url, size_bytes, depth, random, seconds), seconds + 60)
+def read_rate(url: str, size_bytes: int, depth: int, random: bool, seconds: int, inside: Sequence[str] = ()) -> float:
+    """READs a second. inside: what comes before the command, to run it somewhere else."""
+    output = run([*inside, *perf_command(url, size_bytes, depth, random, seconds)], seconds + 60)
     averages = re.findall(r"iops average (\d+)", output)
     if not averages:
         raise RuntimeError(f"iscsi-perf named no rate:\n{output[-1000:]}")
@@ -50,11 +51,13 @@ def write_command(url: str, size_bytes: int, depth: int, step_bytes: int, count:
     return [*command, "-s", str(size_bytes), "-S", str(step_bytes), url]
 
 
-def write_rate(url: str, size_bytes: int, depth: int, step_bytes: int, seconds: float) -> float:
+def write_rate(
+    url: str, size_bytes: int, depth: int, step_bytes: int, seconds: float, inside: Sequence[str] = ()
+) -> float:
     """WRITEs a second. The program is told a number, not a time, so a short run first says which number."""
     count = depth * 8
     while True:
-        output = run(write_command(url, size_bytes, depth, step_bytes, count), 60 + seconds * 10)
+        output = run([*inside, *write_command(url, size_bytes, depth, step_bytes, count)], 60 + seconds * 10)
         found = re.search(r"Run completed in ([\d.]+) seconds", output)
         if not found:
             raise RuntimeError(f"qemu-img bench named no time:\n{output[-1000:]}")

@@ -155,6 +155,11 @@ class GlusterServer:
         if self._given_folder is None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def inner_pid(self) -> int:
+        """The first process inside, as numbered outside."""
+        return self._inner_pid
+
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The argument list that runs arguments inside (for subprocess of the caller's own)."""
         return ["nsenter", "--target", str(self._inner_pid), "--net", "--mount", "--pid", "--", *arguments]
