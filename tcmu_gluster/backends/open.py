@@ -91,7 +91,7 @@ def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLea
             f"no lease can be kept beside {backing}: {error.strerror or error}; without one (lease_seconds = 0) "
             "nothing keeps a second gateway away"
         ) from error
-    lease_keeper.keep(lease)
+    lease_keeper.keep(lease, sends_late=backing.scheme == "gluster")
     return lease
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tcmu_gluster.backends.lease_keeper import RETRY_SECONDS, Keeper
+from tcmu_gluster.backends.dead_man import DeadMan
+from tcmu_gluster.backends.lease import Terms
+from tcmu_gluster.backends.lease_keeper import RETRY_SECONDS, Keeper, Watch
 from tests.backends.test_lease import Host
 from tests.doubles.leases import Clock, Shared
 
@@ -50,3 +52,32 @@ def test_a_lease_that_is_lost_or_removed_is_not_renewed_any_more() -> None:
     keeper.turn(5.0)
     assert lost.lost and removed.record.generation == 1
     assert keeper.turn(6.0) == 60.0
+
+
+class Winding(DeadMan):
+    """Keeps what it was wound to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wound: list[float | None] = []
+
+    def wind(self, seconds: float | None) -> bool:
+        self.wound.append(seconds)
+        return True
+
+
+def test_the_timer_is_wound_to_the_shortest_lease_and_unwound_without_any() -> None:
+    dead_man, clock = Winding(), Clock()
+    watch = Watch(dead_man)
+    long, short = Host(Shared(), clock).take(), Host(Shared(), clock).take(terms=Terms(2.0, 1.0))
+    assert watch.turn() is None
+    watch.add(long)
+    assert watch.turn() == 1.0
+    watch.add(short)
+    assert watch.turn() == 0.5
+    watch.remove(short)
+    watch.remove(short)
+    watch.turn()
+    watch.remove(long)
+    assert watch.turn() is None
+    assert dead_man.wound == [None, 20.0, 2.0, 20.0, None]
