@@ -11,6 +11,35 @@ from tcmu_gluster.wire.layout import Bit, Bits, Const, Field, Int, Layout
 
 _CDB_BYTES = ((0x20, 6), (0x60, 10), (0x80, 0), (0xA0, 16), (0xC0, 12), (0x100, 0))  # by group code, SPC-4 4.2.5.1
 
+SECTIONS = {
+    "TEST UNIT READY": "SPC-4 6.47", "REQUEST SENSE": "SPC-4 6.39", "INQUIRY": "SPC-4 6.6",
+    "MODE SELECT(6)": "SPC-4 6.11", "MODE SELECT(10)": "SPC-4 6.12",
+    "MODE SENSE(6)": "SPC-4 6.13", "MODE SENSE(10)": "SPC-4 6.14",
+    "RESERVE(6)": "SPC-2 7.22", "RESERVE(10)": "SPC-2 7.21", "RELEASE(6)": "SPC-2 7.17", "RELEASE(10)": "SPC-2 7.16",
+    "LOG SELECT": "SPC-4 6.7", "LOG SENSE": "SPC-4 6.8",
+    "PERSISTENT RESERVE IN": "SPC-4 6.15", "PERSISTENT RESERVE OUT": "SPC-4 6.16",
+    "READ BUFFER(10)": "SPC-4 6.18", "WRITE BUFFER": "SPC-4 6.49",
+    "RECEIVE DIAGNOSTIC RESULTS": "SPC-4 6.26", "SEND DIAGNOSTIC": "SPC-4 6.42",
+    "REPORT LUNS": "SPC-4 6.33",
+    "REPORT IDENTIFYING INFORMATION": "SPC-4 6.32", "SET IDENTIFYING INFORMATION": "SPC-4 6.43",
+    "REPORT SUPPORTED OPERATION CODES": "SPC-4 6.35", "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": "SPC-4 6.36",
+    "REPORT TARGET PORT GROUPS": "SPC-4 6.37", "SET TARGET PORT GROUPS": "SPC-4 6.45",
+    "REPORT TIMESTAMP": "SPC-4 6.38", "SET TIMESTAMP": "SPC-4 6.46",
+    "COMPARE AND WRITE": "SBC-3 5.2", "FORMAT UNIT": "SBC-3 5.3", "GET LBA STATUS": "SBC-3 5.4",
+    "ORWRITE(16)": "SBC-3 5.5", "PRE-FETCH(10)": "SBC-3 5.8", "PRE-FETCH(16)": "SBC-3 5.9",
+    "PREVENT ALLOW MEDIUM REMOVAL": "SBC-3 5.10",
+    "READ(6)": "SBC-2 5.7", "READ(10)": "SBC-3 5.11", "READ(12)": "SBC-3 5.12", "READ(16)": "SBC-3 5.13",
+    "READ CAPACITY(10)": "SBC-3 5.15", "READ CAPACITY(16)": "SBC-3 5.16",
+    "READ DEFECT DATA(10)": "SBC-3 5.17", "READ DEFECT DATA(12)": "SBC-3 5.18",
+    "SANITIZE": "SBC-3 5.24", "START STOP UNIT": "SBC-3 5.25",
+    "SYNCHRONIZE CACHE(10)": "SBC-3 5.26", "SYNCHRONIZE CACHE(16)": "SBC-3 5.27", "UNMAP": "SBC-3 5.28",
+    "VERIFY(10)": "SBC-3 5.29", "VERIFY(12)": "SBC-3 5.30", "VERIFY(16)": "SBC-3 5.31",
+    "WRITE(6)": "SBC-2 5.26", "WRITE(10)": "SBC-3 5.33", "WRITE(12)": "SBC-3 5.34", "WRITE(16)": "SBC-3 5.35",
+    "WRITE AND VERIFY(10)": "SBC-3 5.37", "WRITE AND VERIFY(12)": "SBC-3 5.38", "WRITE AND VERIFY(16)": "SBC-3 5.39",
+    "WRITE SAME(10)": "SBC-3 5.43", "WRITE SAME(16)": "SBC-3 5.44", "WRITE ATOMIC(16)": "SBC-4 5.48",
+}  # fmt: skip
+"""Where a command stands in its standard (SPC-4 revision 37, SBC-3 revision 36, SBC-4 revision 15)."""
+
 
 def cdb_bytes(operation_code: int) -> int:
     """The length that the group code (bits 7..5) gives; 0 for variable length, reserved and vendor specific groups."""
@@ -26,7 +55,8 @@ def cdb(name: str, operation_code: int, fields: Sequence[Field], service_action:
     head: list[Field] = [Const("operation_code", 0, 1, operation_code)]
     if service_action >= 0:
         head.append(Bits("service_action", 1, high=4, low=0, value=service_action))
-    return Layout(name, size_bytes, (*head, *fields, Bit("naca", size_bytes - 1, 2)))
+    source = SECTIONS.get(name.partition(",")[0], "")
+    return Layout(name, size_bytes, (*head, *fields, Bit("naca", size_bytes - 1, 2)), source=source)
 
 
 def _lba(size_bytes: int) -> Int:

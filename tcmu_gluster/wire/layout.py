@@ -97,10 +97,15 @@ class Record(tuple[Any, ...]):
 
 
 class Layout:
-    """One structure of a standard. Refuses, when it is made, fields that overlap or reach past size_bytes."""
+    """One structure of a standard. Refuses, when it is made, fields that overlap or reach past size_bytes.
 
-    def __init__(self, name: str, size_bytes: int, fields: Sequence[Field], *, little_endian: bool = False) -> None:
-        self.name, self.size_bytes = name, size_bytes
+    source is the standard's section, where it is not said elsewhere.
+    """
+
+    def __init__(
+        self, name: str, size_bytes: int, fields: Sequence[Field], *, little_endian: bool = False, source: str = ""
+    ) -> None:
+        self.name, self.size_bytes, self.source = name, size_bytes, source
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         if len(self.fields) != len(fields):
             raise ValueError(f"{name}: a field is named twice")

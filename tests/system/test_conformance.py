@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import conformance
-from tests.system.export import Export, free_port
+from tests.system import conformance, matrix
+from tests.system.export import Export
 from tests.system.gluster_server import BLOCK_OPTIONS, GlusterServer, why_unavailable
 
 TOOLS = ("iscsi-test-cu", "iscsi-inq", "iscsi-ls", "iscsi-readcapacity16", "iscsi-perf", "qemu-img", "qemu-io")
@@ -112,14 +112,39 @@ def qemu_disk(export: Export, digest: str) -> tuple[str, str]:
 
 def test_iscsi_test_cu(make_export: MakeExport, capsys: pytest.CaptureFixture[str]) -> None:
     """All 230 tests, destructive ones too: none fails, and only what we don't advertise is skipped."""
-    second_portal = f"127.0.0.1:{free_port()}"
-    export = make_export("--portal", second_portal)
-    results = conformance.run(export.url, export.url.replace(export.portal, second_portal))
+    results = matrix.run(make_export, conformance.PLAIN)
     with capsys.disabled():
         print(f"\niscsi-test-cu: {conformance.summary(results)}")
     found = conformance.complaints(results)
     assert not found, "\n".join(found)
     assert len(results) == conformance.TESTS
+
+
+@pytest.mark.parametrize("name", ["removable", "protected", "paced"])
+def test_iscsi_test_cu_on_disks_of_another_kind(name: str, tmp_path: Path) -> None:
+    """What an ordinary disk skips: media that come out, disks that can't be written, a SANITIZE that takes a while."""
+    disk = conformance.DISKS[name]
+    results = matrix.run(matrix.maker("memory", tmp_path), disk)
+    assert results
+    assert [result for result in results if not conformance.ran(result)] == []
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("backing", ["memory", "file", pytest.param("gluster", marks=pytest.mark.gluster)])
+def test_the_matrix(
+    backing: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every kind of disk on every backing: nothing fails; on memory every test runs somewhere."""
+    prefix = ""
+    if backing == "gluster":
+        server: GlusterServer = request.getfixturevalue("gluster")
+        prefix = f"gluster://{server.host}/conf"
+    make = matrix.maker(backing, tmp_path, prefix)
+    outcomes = {(backing, disk.name): matrix.run(make, disk) for disk in conformance.DISKS.values()}
+    with capsys.disabled():
+        print(f"\n{matrix.table(outcomes)}")
+    assert matrix.bad(outcomes) == []
 
 
 @pytest.mark.parametrize("digest", DIGESTS)

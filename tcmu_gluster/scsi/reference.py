@@ -1,0 +1,91 @@
+"""docs/scsi.md: every command, page and function that a unit can have, from the tables that answer for them.
+
+script/scsi-reference writes the file; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from tcmu_gluster.scsi.command import Function
+from tcmu_gluster.scsi.diagnostics import PAGES as DIAGNOSTIC_PAGES
+from tcmu_gluster.scsi.log_pages import LOG_PAGES
+from tcmu_gluster.scsi.logical_unit import FUNCTIONS
+from tcmu_gluster.scsi.mode_pages import MODE_PAGES
+from tcmu_gluster.scsi.table import COMMANDS, Entry, Feature
+from tcmu_gluster.scsi.target import RESETS
+from tcmu_gluster.scsi.vpd import PAGES as VPD_PAGES
+
+HEAD = """\
+# What a disk answers
+
+Made by `script/scsi-reference` from the command table and the tables of pages; REPORT SUPPORTED OPERATION CODES,
+INQUIRY, MODE SENSE and LOG SENSE print the same tables. What is not here ends with CHECK CONDITION, ILLEGAL REQUEST.
+"""
+
+COMMAND_HEADS = ("code", "action", "name", "section", "CDB bytes", "data", "only on")
+FEATURES = {
+    Feature.THIN: "thin provisioned disks",
+    Feature.REMOVABLE: "removable disks",
+    Feature.ATOMIC_WRITES: "storage that holds writes whole",
+    Feature.RESERVATIONS: "the engine (on LIO the kernel answers)",
+    Feature.PORTS: "the engine (on LIO the kernel answers)",
+    Feature.SETS_GROUPS: "the engine (on LIO the kernel answers)",
+    Feature.CLOCK: "",
+}
+"""Where a row is that needs a feature; empty: everywhere that a daemon serves."""
+
+
+def reference() -> str:
+    """The whole text."""
+    parts = [
+        HEAD,
+        _table("Commands", COMMAND_HEADS, map(_command, COMMANDS)),
+        _table("Vital product data pages", ("page", "name", "section"), (
+            (f"{page.page_code:02X}h", page.name, page.source) for page in VPD_PAGES.values()
+        )),
+        _table("Mode pages", ("page", "name", "section", "may be changed", "only on"), (
+            (_mode_code(page.page_code, page.subpage_code), page.layout.name, page.source,
+             ", ".join(name.upper() for name in page.changeable), _thin(page.thin))
+            for page in sorted(MODE_PAGES, key=lambda page: page.key)
+        )),
+        _table("Log pages", ("page", "name", "section", "only on"), (
+            ("00h", "Supported Log Pages, and Subpages (xxh/FFh)", "SPC-4 7.3", ""),
+            *((f"{page.page_code:02X}h", page.name, page.source, _thin(page.thin or None)) for page in LOG_PAGES),
+        )),
+        _table("Diagnostic pages", ("page", "name", "section"), (
+            (f"{code:02X}h", name, source) for code, name, source in DIAGNOSTIC_PAGES
+        )),
+        _table("Task management functions", ("function", "by"), (
+            (function.name.replace("_", " "), "the unit" if function in FUNCTIONS else "the target")
+            for function in Function if function in FUNCTIONS or function in RESETS
+        )),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"## {title}", "", _row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _command(row: Entry) -> tuple[str, ...]:
+    action = "" if row.service_action is None else f"{row.service_action:02X}h"
+    where = [words for feature, words in FEATURES.items() if row.needs & feature and words]
+    return (
+        f"{row.operation_code:02X}h", action, row.name, row.layout.source, str(row.layout.size_bytes), row.data.value,
+        ", ".join(dict.fromkeys(where)),
+    )  # fmt: skip
+
+
+def _mode_code(page: int, subpage: int) -> str:
+    return f"{page:02X}h" + (f"/{subpage:02X}h" if subpage else "")
+
+
+def _thin(thin: Optional[bool]) -> str:
+    return "" if thin is None else ("thin provisioned disks" if thin else "the others")
