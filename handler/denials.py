@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tcmu_gluster.config.names import validate_iscsi_name
 from tcmu_gluster.errors import ConfigError
-from tcmu_gluster.iscsi.connection import Refusal
+from tcmu_gluster.iscsi.login import Refusal
 
 MOST_DENIALS = 100
 

@@ -18,7 +18,7 @@ from tcmu_gluster.config.disk_shape import PLAIN, DiskShape
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.iscsi.chap import NOBODY
-from tcmu_gluster.iscsi.connection import Refusal
+from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target

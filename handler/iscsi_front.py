@@ -20,8 +20,9 @@ from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Admission
 from tcmu_gluster.iscsi.buffers import BufferPool
-from tcmu_gluster.iscsi.connection import Connection, Refusal
+from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.directory import Directory
+from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import (
@@ -258,9 +259,7 @@ class Peer:
         if self in self.front.peers:
             del self.front.peers[self]
             self.front.admission.leave(self.address, self.in_login)
-        for event in self.connection.commands():
-            if event.__class__ is not IscsiCommand:
-                self._handle(event)
+        self.run()
         if self.session is None:
             log.info("connection from %s ended: %s", self.address, why)
 
@@ -392,6 +391,8 @@ class IscsiFront:
         now = self.loop.time()
         for peer in tuple(self.peers):
             peer.look_at_clock(now)
+        if self.registry.recovering:
+            self.registry.handle_timeout(now)
         if self.pool.handed_out_bytes:
             self._trim_at = now + TRIM_SECONDS
         elif now >= self._trim_at:

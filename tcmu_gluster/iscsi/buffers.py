@@ -158,6 +158,13 @@ class Share:
         if self._waiting:
             self._serve()
 
+    def adopt(self, view: memoryview, other: Share) -> None:
+        """A view of another share counts here from now on (its task was reassigned)."""
+        size = 1 << _class_of(len(view))
+        other.used_bytes -= size
+        self.used_bytes += size
+        other._serve()
+
     def arrived(self, entry: _InLine, view: memoryview) -> None:
         """The pool has served one of ours."""
         del self._in_line[id(entry.waiter)]

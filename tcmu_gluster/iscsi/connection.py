@@ -17,9 +17,9 @@ connection, so the shell only notes it down. connection.done is what every comma
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Optional
 
+from tcmu_gluster.iscsi import recovery
 from tcmu_gluster.iscsi.buffers import BufferPool, Share
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.framing import Broken, Framing
@@ -27,7 +27,7 @@ from tcmu_gluster.iscsi.full_feature import FullFeature
 from tcmu_gluster.iscsi.keeper import Keeper
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.life import Input, State, follow
-from tcmu_gluster.iscsi.login import MAX_NAME_BYTES, Login
+from tcmu_gluster.iscsi.login import MAX_NAME_BYTES, Login, Refusal
 from tcmu_gluster.iscsi.output import Output
 from tcmu_gluster.iscsi.pdu import (
     ASYNC_MESSAGE,
@@ -45,7 +45,7 @@ from tcmu_gluster.iscsi.pdu import (
     RejectPdu,
 )
 from tcmu_gluster.iscsi.response import Responder
-from tcmu_gluster.iscsi.serial import CommandWindow
+from tcmu_gluster.iscsi.serial import CommandWindow, less
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import (
@@ -64,26 +64,6 @@ from tcmu_gluster.scsi.command import ABORTED, Done, Function, Response
 
 def _nothing() -> None:
     """The shell wants no wake-up."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A login that was refused. The names are what the initiator said, at most MAX_NAME_BYTES characters of each."""
-
-    status: LoginStatus
-    initiator_name: str
-    target_name: str
-    why: str
-
-    @property
-    def unproved(self) -> bool:
-        """Whether the initiator could not prove who it is."""
-        return self.status is LoginStatus.AUTHENTICATION_FAILURE
-
-    @property
-    def unknown_target(self) -> bool:
-        """Whether it asked for a target that is not there."""
-        return self.status is LoginStatus.NOT_FOUND
 
 
 def _at_once(refusal: Refusal, now: float) -> float:
@@ -120,7 +100,11 @@ class Connection:
         """Why the connection is ending, in words, for the log."""
         self.session: Optional[Session] = None
         self.cid = 0
-        self.output = Output(Share(pool, settings.connection_buffer_bytes), CommandWindow(0, settings.window))
+        self.share = Share(pool, settings.connection_buffer_bytes)
+        self.output = Output(self.share, CommandWindow(0, settings.window))
+        self.acknowledged = 0
+        """The initiator's ExpStatSN; known from ErrorRecoveryLevel 1 or MaxConnections 2 on."""
+        self._awaiting: list[tuple[int, Callable[[], None]]] = []
         self.intake = Intake(self, self.output)
         self.intake.done = done
         self.responder = Responder(self.output)
@@ -128,7 +112,7 @@ class Connection:
         self.framing.handlers = [self._login_pdu] * 64
         self._login = Login(directory, registry, settings, peer_address)
         self._full_feature: Optional[FullFeature] = None
-        self._now = self._heard = now
+        self.now = self._heard = now
         self._deadline = now + settings.login_seconds
         self._asked_at: Optional[float] = None  # when our ping left
         self._progress = now  # when the last Data-Out came
@@ -141,7 +125,7 @@ class Connection:
 
     def received(self, count: int, now: float) -> None:
         """count bytes came into receive_buffer(). Never raises because of what they are."""
-        self._now = self._heard = now
+        self.now = self._heard = now
         self._asked_at = None
         framing, intake = self.framing, self.intake
         try:
@@ -190,7 +174,7 @@ class Connection:
 
     def closed(self, now: float, why: str = "the initiator closed the connection") -> None:
         """The socket is closed, by either side. Commands that still execute must still be completed."""
-        self._now = now
+        self.now = now
         self.end(Input.LOST, why)
         self.output.discard()
 
@@ -214,7 +198,7 @@ class Connection:
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at now: ping a silent peer, give up a dead one."""
-        self._now = now
+        self.now = now
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return
@@ -226,7 +210,8 @@ class Connection:
         elif self.intake.open_bursts and now >= self._progress + self._data_seconds:
             if self.output.keeper is not None:
                 self._progress = now
-                self.intake.ask_again()
+                if self.session is not None:
+                    recovery.ask_again(self, self.session)
                 return
             self.end(Input.TIMED_OUT, "the initiator owes Data-Out and sends none")
         elif self._asked_at is not None:
@@ -234,11 +219,11 @@ class Connection:
         else:
             self._asked_at = now
             if self.session is not None and self.session.entry is not None:
-                self.output.announce(NOP_IN, initiator_task_tag=NO_TAG, target_transfer_tag=1)
+                self._ping()
 
     def request_logout(self, now: float, why: str = "the target shuts down") -> None:
         """Ask the initiator to log out (asynchronous message 1); it has closing_seconds to do so."""
-        self._now, self.why = now, why
+        self.now, self.why = now, why
         before, self.state = self.state, follow(self.state, Input.LOGOUT_WANTED)
         if self.state is State.ASKED_TO_LOG_OUT and before is State.FULL_FEATURE:
             seconds = max(1, int(self.settings.closing_seconds))
@@ -282,14 +267,14 @@ class Connection:
         """Say so, or begin to wait with saying so."""
         login = self._login
         names = login.parameters.initiator_name, login.asked_for[:MAX_NAME_BYTES]
-        seconds = self._refused(Refusal(problem.status, *names, problem.why), self._now)
+        seconds = self._refused(Refusal(problem.status, *names, problem.why), self.now)
         if seconds <= 0:
             self.output.respond(LOGIN_RESPONSE, encode(problem.keys), **fields)
             self.end(Input.REFUSED, str(problem))
             return
         self._held = encode(problem.keys), fields
         self._stop(Input.HELD, str(problem))
-        self.why, self._deadline = str(problem), self._now + seconds
+        self.why, self._deadline = str(problem), self.now + seconds
 
     def _let_go(self) -> None:
         """The time has come for the response that was held back."""
@@ -312,8 +297,9 @@ class Connection:
             if old is None and len(session.connections) >= session.parameters.max_connections:
                 raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, "the session has as many connections as it may")
             session.connections[login.cid] = self  # first, so that the session outlives the old connection
+            recovery.log_out(session, login.cid, self.now)  # implicitly, if it was lost (RFC 7143 6.3.4)
             if old is not None:
-                old.end(Input.DROPPED, "the initiator logged in anew (connection reinstatement)")
+                old.end(Input.DROPPED, "the initiator logged in anew (connection reinstatement)", free=True)
         session.connections[login.cid] = self
         self.session, self.cid = session, login.cid
 
@@ -335,7 +321,8 @@ class Connection:
         framing.handlers = self._full_feature.handlers()
         framing.begin(
             commands=session.entry is not None, header_digest=output.header_digest, data_digest=output.data_digest,
-            recovers=recovers, acknowledge=output.keeper.acknowledge if output.keeper is not None else None,
+            recovers=recovers,
+            acknowledge=self._acknowledge if recovers or session.parameters.max_connections > 1 else None,
         )  # fmt: skip
         self.emit(SessionStarted(session) if self._login.joins is None else ConnectionJoined(session))
 
@@ -370,12 +357,25 @@ class Connection:
             self.emit(SessionEnded(session, why))
         self.wake()
 
-    def end(self, event: Input, why: str) -> None:
-        """This connection ends; its session too if it was the last one."""
+    def end(self, event: Input, why: str, *, free: bool = False) -> None:
+        """This connection ends; its session too if it was the last one.
+
+        At ErrorRecoveryLevel 2 the tasks of one that failed are kept, and if it is free, they may be reassigned.
+        """
         session = self.session
-        if session is None:
+        if session is None or self in session.lost:
             self._stop(event, why)
             return
+        if self.responder.open and recovery.retains(session) and (free or event in recovery.FAILURES):
+            if session.connections.get(self.cid) is self:
+                del session.connections[self.cid]
+            self._stop(event, why, keep=True, free=free)
+            if event in recovery.FAILURES:
+                recovery.tell_others(session, self.cid)
+            self.wake()
+            return
+        if event in (Input.TIMED_OUT, Input.PROTOCOL_ERROR):
+            recovery.tell_others(session, self.cid, but=self)
         if self.cid in session.connections and session.connections[self.cid] is self and len(session.connections) == 1:
             self._stop(event, why)
             self.registry.end(session, why)
@@ -386,23 +386,47 @@ class Connection:
         self._abort_executing(session)
         self.wake()
 
-    def _stop(self, event: Input, why: str) -> None:
+    def _acknowledge(self, exp_stat_sn: int) -> None:
+        """What was sent before this number has arrived."""
+        self.acknowledged = exp_stat_sn
+        if self.output.keeper is not None:
+            self.output.keeper.acknowledge(exp_stat_sn)
+        while self._awaiting and not less(exp_stat_sn, self._awaiting[0][0]):
+            self._awaiting.pop(0)[1]()
+
+    def await_acknowledgement(self, action: Callable[[], None]) -> None:
+        """Run action when all that was sent so far is acknowledged, or when this connection ends."""
+        self._awaiting.append((self.output.stat_sn, action))
+        self._ping()
+        self.wake()
+
+    def _ping(self) -> None:
+        self._asked_at = self.now
+        self.output.announce(NOP_IN, initiator_task_tag=NO_TAG, target_transfer_tag=1)
+
+    def _stop(self, event: Input, why: str, *, keep: bool = False, free: bool = False) -> None:
         """Nothing more is taken from the peer or answered; tasks that the SCSI core doesn't know end."""
         before, self.state = self.state, follow(self.state, event)
         self.framing.stopped = True
         if self.state in (State.CLOSING, State.DEAD) and before not in (State.CLOSING, State.DEAD):
             self.why = why
-            self._deadline = self._now + self.settings.closing_seconds
+            self._deadline = self.now + self.settings.closing_seconds
         if self.responder.open:
             self.responder.open = False
-            if self.session is not None:
+            if self.session is not None and keep:
+                recovery.keep_tasks(self, self.session, self.now, free=free)
+                self.registry.recovering.add(self.session)
+            elif self.session is not None:
                 for task in self.session.tasks.allegiant_to(self):
                     if task.phase is not EXECUTING:
                         self.intake.drop(task)
-            self._withdraw()
+                self._withdraw()
             if self.output.keeper is not None:
                 self.output.keeper.free(self.output.keeper.give_up())
         self.framing.abandon()
+        awaiting, self._awaiting = self._awaiting, []
+        for _, action in awaiting:
+            action()
 
     def _withdraw(self) -> None:
         """Commands that the shell hasn't fetched yet end here: it will not execute them."""

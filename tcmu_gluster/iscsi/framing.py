@@ -48,13 +48,14 @@ class Broken(ProtocolError):
 class Landing:
     """A data segment that is received straight into memory."""
 
-    __slots__ = ("command", "finish", "header", "length", "rest", "view")
+    __slots__ = ("command", "finish", "fresh", "header", "length", "rest", "view")
 
     def __init__(self, header: bytes, length: int, view: Optional[memoryview]) -> None:
         self.header, self.length = header, length
         self.view = view  # None: the data is dropped
         self.rest = length
         self.command: Optional[IscsiCommand] = None
+        self.fresh = False  # nobody knows the command yet: its own PDU is what lands
         self.finish: Optional[Callable[[bool], None]] = None
 
 
@@ -316,7 +317,7 @@ class Framing:
             view = None if failed or made.transfer is None else made.transfer.memory[:length]
             landing = Landing(header, length, view)
             landing.finish = lambda good: intake.end_command(made, fields) if good else intake.forget(made)
-            landing.command = made
+            landing.command, landing.fresh = made, True
             return landing
         if opcode == _DATA_OUT and self.full_feature:
             data_fields = unpack_data_out(header, 0)
@@ -353,7 +354,7 @@ class Framing:
     def abandon(self) -> None:
         """Nothing more is received: a command whose own PDU isn't complete gives its memory back."""
         landing, self._landing = self._landing, None
-        if landing is not None and landing.command is not None and landing.finish is not None:
+        if landing is not None and landing.command is not None and landing.finish is not None and landing.fresh:
             self._intake.forget(landing.command)
 
     def _take_tail(self, end: int) -> int:

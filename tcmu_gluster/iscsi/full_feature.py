@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional
 
-from tcmu_gluster.iscsi import discovery
+from tcmu_gluster.iscsi import discovery, recovery
+from tcmu_gluster.iscsi.fence import behind_fence
 from tcmu_gluster.iscsi.framing import Broken, Handler
 from tcmu_gluster.iscsi.keys import NOT_UNDERSTOOD, REJECT, Negotiator, Parameters, When
 from tcmu_gluster.iscsi.life import Input
@@ -132,16 +133,24 @@ class FullFeature:
     def _manage(self, request: Any) -> None:
         function = request.function
         if function == Function.TASK_REASSIGN:
-            self._management_response(request.initiator_task_tag, ManagementResponse.TASK_REASSIGN_NOT_SUPPORTED)
+            response, task = recovery.reassign(self._connection, self._session, request)
+            self._management_response(request.initiator_task_tag, response)
+            if task is not None:
+                recovery.resume(self._connection, self._session, task, request.exp_data_sn)
         elif function == Function.ABORT_TASK:
             self._abort_task(request)
         elif function in LUN_WIDE or function in TARGET_WIDE:
-            lun = lun_number(request.lun) if function in LUN_WIDE else None
-            for task in self._session.tasks.before_execution(lun):
-                task.connection.intake.drop(task)
-            self._pass_on(request)
+            # what the initiator sent before over other connections is affected, too (RFC 7143 4.2.3.3)
+            self._window.when_all_before(request.cmd_sn, partial(self._manage_many, request))
         else:
             self._management_response(request.initiator_task_tag, ManagementResponse.FUNCTION_NOT_SUPPORTED)
+
+    def _manage_many(self, request: Any) -> None:
+        lun = lun_number(request.lun) if request.function in LUN_WIDE else None
+        for task in self._session.tasks.before_execution(lun):
+            recovery.drop(self._session, task)
+        self._pass_on(request)
+        self._connection.wake()
 
     def _abort_task(self, request: Any) -> None:
         task = self._session.tasks.get(request.referenced_task_tag)
@@ -159,7 +168,7 @@ class FullFeature:
         elif task.phase is EXECUTING:
             self._pass_on(request)
         else:
-            task.connection.intake.drop(task)
+            recovery.drop(self._session, task)
             self._management_response(request.initiator_task_tag, ManagementResponse.FUNCTION_COMPLETE)
 
     def _pass_on(self, request: Any) -> None:
@@ -178,6 +187,14 @@ class FullFeature:
         if not request.asked:
             return
         self._management_running -= 1
+        if request.function in LUN_WIDE or request.function in TARGET_WIDE:
+            behind_fence(self._session, self._connection, partial(self._management_ended, request, response))
+        else:
+            self._management_response(request.tag, response)
+
+    def _management_ended(self, request: IscsiTaskManagement, response: int) -> None:
+        if not self._connection.responder.open:
+            return
         self._management_response(request.tag, response)
         if request.function is Function.TARGET_COLD_RESET and response == ManagementResponse.FUNCTION_COMPLETE:
             self._connection.cold_reset()
@@ -260,11 +277,12 @@ class FullFeature:
     def _logout(self, request: Any) -> None:
         reason, connection, session = request.reason, self._connection, self._session
         own = session.connections.get(request.cid) is connection
-        if reason == LogoutReason.REMOVE_FOR_RECOVERY:
+        known = request.cid in session.connections or any(lost.cid == request.cid for lost in session.lost)
+        if reason == LogoutReason.REMOVE_FOR_RECOVERY and not recovery.retains(session):
             response = LogoutResponse.RECOVERY_NOT_SUPPORTED
-        elif reason == LogoutReason.CLOSE_CONNECTION and request.cid not in session.connections:
+        elif reason in (LogoutReason.CLOSE_CONNECTION, LogoutReason.REMOVE_FOR_RECOVERY) and not known:
             response = LogoutResponse.CID_NOT_FOUND
-        elif reason in (LogoutReason.CLOSE_SESSION, LogoutReason.CLOSE_CONNECTION):
+        elif reason in LogoutReason.__members__.values():
             response = LogoutResponse.CLOSED
         else:
             raise RejectPdu(RejectReason.INVALID_PDU_FIELD, f"logout for reason {reason}")
@@ -274,12 +292,19 @@ class FullFeature:
         )  # fmt: skip
         if response is not LogoutResponse.CLOSED:
             return
+        for_recovery = reason == LogoutReason.REMOVE_FOR_RECOVERY
         if reason == LogoutReason.CLOSE_SESSION:
             connection.end_session("the initiator logged out")
         elif own:
-            connection.end(Input.LOGGED_OUT, "the initiator closed this connection")
+            connection.end(Input.LOGGED_OUT, "the initiator closed this connection", free=for_recovery)
+        elif request.cid in session.connections:
+            other = session.connections[request.cid]
+            other.end(Input.DROPPED, "the initiator closed this connection from another one", free=for_recovery)
+        elif for_recovery:
+            recovery.log_out(session, request.cid, connection.now)
         else:
-            session.connections[request.cid].end(Input.DROPPED, "the initiator closed this connection from another one")
+            for lost in [lost for lost in session.lost if lost.cid == request.cid]:
+                recovery.give_up(session, lost)
 
     def snack(self, header: memoryview, data: Optional[memoryview]) -> None:
         """RFC 7143 11.16."""

@@ -94,14 +94,17 @@ class Keeper:
         if len(self._kept) > self._most:
             self._let_go(self._kept.popleft())
 
-    def answer(self, command: IscsiCommand, response: Response, data_sn: int = 0) -> None:
-        """Send a command's data, from Data-In number data_sn on, and its status."""
+    def answer(self, command: IscsiCommand, response: Response, data_sn: int = 0, skipped: int = 0) -> None:
+        """Send a command's data and its status.
+
+        Of a reassigned task the first `skipped` bytes, the Data-In before number data_sn, are acknowledged already.
+        """
         length = min(sum(map(len, response.data_in)), command.data_in_bytes)
         first = command.transfer.r2t_sn if command.transfer is not None else 0
-        answer = Answer(command, response, length, first)
-        answer.segment = self._parameters.max_recv_data_segment_length
-        answer.acknowledged = max(first, data_sn)
-        if length:
+        answer = Answer(command, response, length, max(first, data_sn))
+        answer.segment, answer.skipped = self._parameters.max_recv_data_segment_length, skipped
+        answer.acknowledged = answer.first
+        if length > skipped:
             if command.memory is not None:
                 self._last_tag = answer.tag = (self._last_tag + 1) % NO_TAG
                 self._by_tag[answer.tag] = answer

@@ -89,6 +89,26 @@ class Answer:
     finished: bool = False
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A login that was refused. The names are what the initiator said, at most MAX_NAME_BYTES characters of each."""
+
+    status: LoginStatus
+    initiator_name: str
+    target_name: str
+    why: str
+
+    @property
+    def unproved(self) -> bool:
+        """Whether the initiator could not prove who it is."""
+        return self.status is LoginStatus.AUTHENTICATION_FAILURE
+
+    @property
+    def unknown_target(self) -> bool:
+        """Whether it asked for a target that is not there."""
+        return self.status is LoginStatus.NOT_FOUND
+
+
 class Login:
     """One connection's login. After `finished`, session_key facts are in entry, parameters, isid, tsih, cid."""
 

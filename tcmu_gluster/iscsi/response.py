@@ -6,8 +6,8 @@ views of the response as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Optional
 
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.output import Output
@@ -29,7 +29,17 @@ _GOOD = int(Status.GOOD)
 class Responder:
     """Answers the commands of one connection."""
 
-    __slots__ = ("_largest_plain", "_max_burst", "_max_segment", "_output", "_pool", "_tasks", "_window", "open")
+    __slots__ = (
+        "_largest_plain",
+        "_max_burst",
+        "_max_segment",
+        "_output",
+        "_pool",
+        "_tasks",
+        "_window",
+        "elsewhere",
+        "open",
+    )
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -38,6 +48,8 @@ class Responder:
         self._tasks = TaskSet()
         self._max_segment = self._max_burst = 8192
         self._largest_plain = 0
+        self.elsewhere: Optional[Callable[[IscsiCommand, Response], bool]] = None
+        """Where answers go that this connection can't give any more (ErrorRecoveryLevel 2); False: nowhere."""
         self.open = False
         """False before full feature phase and after the connection has ended: nothing is sent then."""
 
@@ -53,7 +65,7 @@ class Responder:
     def complete(self, command: IscsiCommand, response: Response) -> None:
         """End a command that commands() returned, exactly once. A response of ABORTED is not sent."""
         if command.phase is not EXECUTING or not self.open or response is ABORTED:
-            self._end_silently(command)
+            self._end_silently(command, response)
             return
         command.phase = ENDED
         del self._tasks[command.tag]
@@ -95,7 +107,9 @@ class Responder:
                 return
         self._answer(command, response)
 
-    def _end_silently(self, command: IscsiCommand) -> None:
+    def _end_silently(self, command: IscsiCommand, response: Response) -> None:
+        if self.elsewhere is not None and command.phase is EXECUTING and self.elsewhere(command, response):
+            return
         if command.phase is EXECUTING:
             command.phase = ENDED
             if self._tasks.get(command.tag) is command:

@@ -63,9 +63,27 @@ class CommandWindow:
         """Keep an EARLY request until it is its turn."""
         self.held[cmd_sn] = deliver
 
+    def when_all_before(self, cmd_sn: int, action: Callable[[], None]) -> None:
+        """Run action when every request before cmd_sn was delivered (now, if so). An immediate request may wait so."""
+        if not less(self.expected, cmd_sn):
+            action()
+            return
+        earlier = self.held.get(-1 - cmd_sn)
+
+        def both() -> None:
+            if earlier is not None:
+                earlier()
+            action()
+
+        self.held[-1 - cmd_sn] = both
+
     def release(self) -> None:
         """Deliver what is in turn now, in order."""
         while self.held:
+            waiting = self.held.pop(-1 - self.expected, None)
+            if waiting is not None:
+                waiting()
+                continue
             deliver: Any = self.held.pop(self.expected, None)
             if deliver is None:
                 return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from tcmu_gluster.iscsi.directory import TargetEntry
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.pdu import LoginError, LoginStatus
+from tcmu_gluster.iscsi.recovery import Lost, Parked, end_waiting, give_up
 from tcmu_gluster.iscsi.serial import CommandWindow
 from tcmu_gluster.iscsi.task_set import TaskSet
 from tcmu_gluster.scsi.command import Nexus
@@ -39,6 +40,10 @@ class Session:
         self.tasks = TaskSet()
         self.connections: dict[int, Connection] = {}
         """By CID."""
+        self.lost: dict[Connection, Lost] = {}
+        """Connections whose tasks may be reassigned (ErrorRecoveryLevel 2)."""
+        self.parked: dict[int, Parked] = {}
+        """Answers of such tasks, by task tag."""
         self.ended = False
         self.nexus = Nexus(self.initiator_name, isid)
         if entry is not None:
@@ -75,6 +80,8 @@ class SessionRegistry:
     def __init__(self, max_sessions: int = 1024) -> None:
         self.max_sessions = max_sessions
         self.by_tsih: dict[int, Session] = {}
+        self.recovering: set[Session] = set()
+        """Sessions with lost connections."""
         self._by_key: dict[tuple[str, bytes, str, int], Session] = {}
         self._last_tsih = 0
 
@@ -115,9 +122,22 @@ class SessionRegistry:
         self.by_tsih.pop(session.tsih, None)
         if self._by_key.get(session.key) is session:
             del self._by_key[session.key]
-        connections = list(session.connections.values())
+        connections = [*session.lost, *session.connections.values()]
+        self.recovering.discard(session)
+        end_waiting(session)
         for connection in connections:
             connection.leave_session(why, last=connection is connections[-1])
+
+    def handle_timeout(self, now: float) -> None:
+        """Tasks that were not reassigned in time end, and sessions that have no connection any more."""
+        for session in tuple(self.recovering):
+            for connection in [connection for connection, lost in session.lost.items() if now >= lost.until]:
+                if session.connections or len(session.lost) > 1:
+                    give_up(session, connection)
+                else:
+                    self.end(session, "no connection came back in time")
+            if not session.lost:
+                self.recovering.discard(session)
 
     def of_target(self, name: str) -> list[Session]:
         """The sessions with one target."""

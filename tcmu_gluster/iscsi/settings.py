@@ -19,7 +19,7 @@ class Settings:
     """Digests this target takes; the initiator's order of preference decides."""
     max_connections: int = 8
     """Connections of one session."""
-    error_recovery_level: int = 1
+    error_recovery_level: int = 2
     """The highest that is agreed to. What it costs is paid by those who ask for it."""
     default_time2wait: int = 2
     default_time2retain: int = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from tcmu_gluster.iscsi.pdu import RejectPdu, RejectReason
+from tcmu_gluster.iscsi.pdu import NO_TAG, RejectPdu, RejectReason
 
 if TYPE_CHECKING:
     from tcmu_gluster.iscsi.connection import Connection
@@ -48,4 +48,10 @@ def _repeat_r2ts(connection: Connection, tag: int, begin: int, run: int) -> bool
     command = session.tasks.get(tag) if session is not None else None
     if command is None or command.connection is not connection:
         return False
-    return connection.intake.repeat_r2ts(command, begin, run)
+    transfer = command.transfer
+    if transfer is None or begin >= transfer.r2t_sn or begin + run > transfer.r2t_sn:
+        return False
+    for transfer_tag, burst in transfer.bursts.items():
+        if transfer_tag != NO_TAG and begin <= burst.r2t_sn < (begin + run if run else transfer.r2t_sn):
+            connection.intake.send_r2t(command, transfer_tag, burst)
+    return True

@@ -1,7 +1,8 @@
 """The commands of a session by Initiator Task Tag, and what the engine hands to its shell.
 
 A command is HELD while commands with lower CmdSN are missing, PREPARING while it waits for memory or Data-Out,
-EXECUTING from the moment the shell gets it until it is completed, then ENDED. What task management does to an EXECUTING
+EXECUTING from the moment the shell gets it until it is completed, then ENDED; ANSWERED in between if its connection was
+lost and it may be reassigned (ErrorRecoveryLevel 2). What task management does to an EXECUTING
 command is the SCSI core's business: it ends the command (scsi.command.ABORTED: nothing is sent) before it answers the
 request. A command before that is dropped here, and nobody else has ever heard of it.
 """
@@ -26,10 +27,12 @@ class TaskPhase(Enum):
     HELD = "not its turn by CmdSN"
     PREPARING = "waits for memory or data"
     EXECUTING = "with the SCSI core"
+    ANSWERED = "its answer waits for a connection"
     ENDED = "answered or dropped"
 
 
 HELD, PREPARING, EXECUTING, ENDED = TaskPhase.HELD, TaskPhase.PREPARING, TaskPhase.EXECUTING, TaskPhase.ENDED
+ANSWERED = TaskPhase.ANSWERED
 
 
 class IscsiCommand(Command):

@@ -36,7 +36,7 @@ from tcmu_gluster.iscsi.pdu import (
     parse_ahs,
 )
 from tcmu_gluster.iscsi.serial import MASK, CommandWindow, Verdict
-from tcmu_gluster.iscsi.task_set import ENDED, EXECUTING, HELD, PREPARING, Event, IscsiCommand, TaskSet
+from tcmu_gluster.iscsi.task_set import ANSWERED, ENDED, EXECUTING, HELD, PREPARING, Event, IscsiCommand, TaskSet
 from tcmu_gluster.scsi.command import Done, Nexus, Response, Status, lun_number
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Intake:
         self.open_bursts = 0
         """Sequences of Data-Out that the initiator still owes."""
         self.immediate_running = 0
+        self.suspended = False
+        """The connection is lost: what its tasks lack is asked for by the one that they are reassigned to."""
         self.progress = False
         """Set when Data-Out came or was asked for; whoever keeps the time resets it."""
 
@@ -101,7 +103,7 @@ class Intake:
                     command.phase = EXECUTING
                     self.events.append(command)
                 else:
-                    self._start(command)
+                    self.start(command)
                 return
             if plain and data is not None and len(data) == edtl <= self._small_write and flags & _READ_WRITE == _WRITE:
                 window.expected = (cmd_sn + 1) & MASK
@@ -194,11 +196,11 @@ class Intake:
             self.open_bursts += len(command.transfer.bursts)
             self.progress = True
         if verdict is Verdict.EARLY:
-            window.hold(cmd_sn, partial(self._start, command))
+            window.hold(cmd_sn, partial(_start_late, command))
             return
         if not first & IMMEDIATE:
             window.advance()
-        self._start(command)
+        self.start(command)
         if window.held:
             window.release()
 
@@ -213,7 +215,7 @@ class Intake:
             self._window.ended()
             self._window.release()
 
-    def _start(self, command: IscsiCommand) -> None:
+    def start(self, command: IscsiCommand) -> None:
         """It is the command's turn."""
         if command.phase is ENDED:  # aborted while it was held
             if command.numbered:
@@ -221,7 +223,7 @@ class Intake:
             return
         command.phase = PREPARING
         if command.transfer is not None:
-            self._pump(command, command.transfer)
+            self.pump(command, command.transfer)
             return
         if command.data_in_bytes > SMALL_BYTES:
             command.memory = self._pool.take_or_wait(min(command.data_in_bytes, self._max_transfer), command)
@@ -245,7 +247,7 @@ class Intake:
             self._execute(command)
         else:
             command.transfer.whole = view
-            self._pump(command, command.transfer)
+            self.pump(command, command.transfer)
         self._connection.wake()
 
     # -- Data-Out -------------------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ class Intake:
         elif burst.at != burst.end:
             transfer.failed = transfer.failed or INCORRECT_AMOUNT_OF_DATA
         self._close_burst(transfer, transfer_tag)
-        self._pump(command, transfer)
+        self.pump(command, transfer)
 
     def fail_data_out(self, command: IscsiCommand, fields: DataOutFields) -> None:
         """The data of this PDU had a bad digest (RFC 7143 7.8): ask again, or end the task when all else is here."""
@@ -336,7 +338,7 @@ class Intake:
 
     def _fail(self, command: IscsiCommand, transfer: Transfer, sense: bytes) -> None:
         transfer.failed = transfer.failed or sense
-        self._pump(command, transfer)
+        self.pump(command, transfer)
 
     def _close_burst(self, transfer: Transfer, transfer_tag: int) -> None:
         burst = transfer.bursts.pop(transfer_tag, None)
@@ -344,7 +346,7 @@ class Intake:
             transfer.missing += burst.gaps
             self.open_bursts -= 1
 
-    def _pump(self, command: IscsiCommand, transfer: Transfer) -> None:
+    def pump(self, command: IscsiCommand, transfer: Transfer) -> None:
         """Go on as far as possible: fail, ask for more data, or hand the command over."""
         if command.phase is not PREPARING:
             return
@@ -364,6 +366,8 @@ class Intake:
             command.data_out = (transfer.memory,)
             self._execute(command)
             return
+        if self.suspended:
+            return
         while transfer.missing and len(bursts) < self._max_r2t:
             again = transfer.next_missing()
             if again is None:
@@ -382,33 +386,16 @@ class Intake:
         transfer.r2t_sn += 1
         self.open_bursts += 1
         self.progress = True
-        self._send_r2t(command, tag, burst)
+        self.send_r2t(command, tag, burst)
 
-    def _send_r2t(self, command: IscsiCommand, tag: int, burst: Burst) -> None:
+    def send_r2t(self, command: IscsiCommand, tag: int, burst: Burst) -> None:
+        """R2T of target transfer tag `tag`: once, or again with the present StatSN."""
         output, window = self._output, self._window
         header = pack_r2t(
             _R2T, FINAL, 0, command.lun_field, command.tag, tag, output.stat_sn, window.expected, window.max_cmd_sn,
             burst.r2t_sn, burst.start, burst.end - burst.start,
         )  # fmt: skip
         output.send(header)
-
-    def repeat_r2ts(self, command: IscsiCommand, begin: int, run: int) -> bool:
-        """Answer a SNACK for R2Ts: those from R2TSN begin on, run of them or (0) all. False: there are none."""
-        transfer = command.transfer
-        if transfer is None or begin >= transfer.r2t_sn or begin + run > transfer.r2t_sn:
-            return False
-        for tag, burst in transfer.bursts.items():
-            if tag != NO_TAG and begin <= burst.r2t_sn < (begin + run if run else transfer.r2t_sn):
-                self._send_r2t(command, tag, burst)
-        return True
-
-    def ask_again(self) -> None:
-        """Data-Out that is owed doesn't come: ask for what is missing (RFC 7143 7.1.4.1)."""
-        for command in self._tasks.allegiant_to(self._connection):
-            transfer = command.transfer
-            if transfer is not None and transfer.bursts:
-                self.open_bursts -= transfer.give_up_bursts()
-                self._pump(command, transfer)
 
     def _refuse(self, command: IscsiCommand, sense: bytes) -> None:
         """The engine itself ends a command that the SCSI core never sees."""
@@ -422,7 +409,7 @@ class Intake:
 
     def drop(self, command: IscsiCommand) -> None:
         """A command that isn't executing ends without a word. Its memory is free, its Data-Out will be ignored."""
-        held = command.phase is HELD
+        held, answered = command.phase is HELD, command.phase is ANSWERED
         command.phase = ENDED
         self._tasks.pop(command.tag, None)
         if command.transfer is not None:
@@ -430,7 +417,7 @@ class Intake:
             command.transfer.bursts.clear()
             self._connection.framing.divert(command)
         self.forget(command)
-        if command.numbered and not held:
+        if command.numbered and not held and not answered:
             self._window.ended()
 
     def forget(self, command: IscsiCommand) -> None:
@@ -441,3 +428,9 @@ class Intake:
             self._pool.give(memory)
         else:
             self._pool.cancel(command)
+
+
+def _start_late(command: IscsiCommand) -> None:
+    """The missing requests before it came, over whichever connection; it may have been reassigned meanwhile."""
+    command.connection.intake.start(command)
+    command.connection.wake()

@@ -11,7 +11,8 @@ from typing import Any, Optional
 
 from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
 from tcmu_gluster.iscsi.buffers import BufferPool
-from tcmu_gluster.iscsi.connection import Connection, Refusal
+from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.iscsi.session import SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.denials import MOST_DENIALS, Denials
-from tcmu_gluster.iscsi.connection import Refusal
+from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.iscsi.pdu import LoginStatus
 
 IQN, HOST = "iqn.2013-10.com.redhat", "iqn.1994-05.com.redhat:a"

@@ -304,7 +304,7 @@ TIGHT = Settings(
     receive_buffer_bytes=4096, landing_bytes=512, max_recv_data_segment_bytes=1 << 16, window=8,
     max_transfer_bytes=1 << 20, connection_buffer_bytes=1 << 16,
 )  # fmt: skip
-KINDS = ("read", "write", "unsolicited", "solicited", "nop", "text", "manage", "logout")
+KINDS = ("read", "write", "unsolicited", "solicited", "nop", "text", "manage", "logout", "snack")
 
 
 def converse(wire: Wire, kind: str, blocks: int) -> None:
@@ -320,6 +320,12 @@ def converse(wire: Wire, kind: str, blocks: int) -> None:
         initiator.nop(bytes(blocks))
     elif kind == "text":
         initiator.text({"SendTargets": ""})
+    elif kind == "snack":
+        tag = pdu.NO_TAG if blocks % 4 == 1 else blocks % 8
+        initiator.queue(
+            pdu.SNACK_REQUEST, type=blocks % 4, initiator_task_tag=tag, target_transfer_tag=blocks // 8,
+            begin_run=blocks // 4 % 3, run_length=blocks // 12,
+        )  # fmt: skip
     elif kind == "manage":
         initiator.manage(blocks % 9, task=next(iter(initiator.tasks.values()), None))
     else:
@@ -335,7 +341,11 @@ def converse(wire: Wire, kind: str, blocks: int) -> None:
         ),
         min_size=1, max_size=4,
     ),
-    st.sampled_from([{}, {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}, {"FirstBurstLength": "2048"}]),
+    st.sampled_from([
+        {}, {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}, {"FirstBurstLength": "2048"},
+        {"ErrorRecoveryLevel": "1", "HeaderDigest": "CRC32C", "DataDigest": "CRC32C"},
+        {"ErrorRecoveryLevel": "2", "DefaultTime2Retain": "20", "MaxConnections": "4", "DataDigest": "CRC32C"},
+    ]),
     st.sampled_from([Settings(), TIGHT]), st.booleans(), st.sampled_from([1 << 16, 1 << 24]),
 )  # fmt: skip
 def test_a_damaged_conversation_ends_without_leaving_anything_behind(
@@ -357,6 +367,8 @@ def test_a_damaged_conversation_ends_without_leaving_anything_behind(
             wire.fetch()  # what it says to damaged requests, the double could not follow
         wire.finish()
     wire.connection.closed(0.0)
+    wire.run()
+    wire.registry.handle_timeout(1000.0)
     wire.run()
     wire.finish()
     assert wire.connection.data_to_send() == []
