@@ -296,6 +296,7 @@ class Device:
         backend, unit = self.backend, self.unit
         self.backend = self.unit = None
         if unit is not None:
+            unit.copies.leave()
             await stop_background(unit)
         if backend is not None:
             await self._world.in_thread(backend.close)

@@ -240,6 +240,7 @@ class Engine:
 
     async def _close(self, name: str, unit: Optional[LogicalUnit], backend: Optional[Backend]) -> None:
         if unit is not None:
+            unit.copies.leave()
             for target in self.directory.targets.values():
                 for lun in [lun for lun, shown in target.target.luns.items() if shown is unit]:
                     target.target.unmap(lun)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import re
+import secrets
 import signal
 import sys
 import time
@@ -34,6 +35,7 @@ from tcmu_gluster.config.sizes import format_size
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.scsi.command import Command
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
@@ -134,7 +136,10 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
 
     try:
         on_lease_lost(backend, lost)
-        unit = LogicalUnit(backend, _unit_options(options), report=_report, clock=time.time, later=later)
+        unit = LogicalUnit(
+            backend, _unit_options(options), report=_report, clock=time.time, later=later,
+            copies=CopyManager(time.monotonic, secrets.token_bytes),
+        )  # fmt: skip
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from tcmu_gluster.backends.base import PENDING, Backend
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.scsi.command import Command
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.identity import identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 THREADS = 8
 """How many backings may be opening at a time: one that hangs must not hold up the others."""
+
+COPIES = CopyManager(time.monotonic, secrets.token_bytes)
+"""All units of the process copy among each other, as far as their initiators see them."""
 
 Open = Callable[..., Backend]
 
@@ -102,7 +107,7 @@ def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) ->
         log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
 
     identity = identity_of_serial(serial) if serial else None
-    return LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later)
+    return LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
 
 
 def on_lease_lost(backend: Optional[Backend], lost: Callable[[str], object]) -> None:

@@ -244,6 +244,22 @@ WRITE_12 = cdb("WRITE(12)", 0xAA, (*_WRITE_BITS, _lba(4), Int("transfer_length",
 WRITE_AND_VERIFY_12 = cdb("WRITE AND VERIFY(12)", 0xAE, (*_WRITE_VERIFY_BITS, _lba(4), Int("transfer_length", 6, 4)))
 VERIFY_12 = cdb("VERIFY(12)", 0xAF, (*_VERIFY_BITS, _lba(4), Int("verification_length", 6, 4)))
 
+# SPC-4 6.3 to 6.5, 6.21 to 6.26: third-party copies, of which SBC-3 adds two
+_COPY_LIST = Int("parameter_list_length", 10, 4)
+_LIST_ID_1, _LIST_ID_4 = Int("list_identifier", 2, 1), Int("list_identifier", 2, 4)
+_COPY_RESULTS = Int("allocation_length", 10, 4)
+EXTENDED_COPY_LID1 = cdb("EXTENDED COPY(LID1)", 0x83, (_COPY_LIST,), 0x00)
+EXTENDED_COPY_LID4 = cdb("EXTENDED COPY(LID4)", 0x83, (_COPY_LIST,), 0x01)
+POPULATE_TOKEN = cdb("POPULATE TOKEN", 0x83, (Int("list_identifier", 6, 4), _COPY_LIST), 0x10)
+WRITE_USING_TOKEN = cdb("WRITE USING TOKEN", 0x83, (Int("list_identifier", 6, 4), _COPY_LIST), 0x11)
+COPY_OPERATION_ABORT = cdb("COPY OPERATION ABORT", 0x83, (_LIST_ID_4,), 0x1C)
+RECEIVE_COPY_STATUS_LID1 = cdb("RECEIVE COPY STATUS(LID1)", 0x84, (_LIST_ID_1, _COPY_RESULTS), 0x00)
+RECEIVE_COPY_DATA_LID1 = cdb("RECEIVE COPY DATA(LID1)", 0x84, (_LIST_ID_1, _COPY_RESULTS), 0x01)
+RECEIVE_COPY_OPERATING_PARAMETERS = cdb("RECEIVE COPY OPERATING PARAMETERS", 0x84, (_COPY_RESULTS,), 0x03)
+RECEIVE_COPY_FAILURE_DETAILS_LID1 = cdb("RECEIVE COPY FAILURE DETAILS(LID1)", 0x84, (_LIST_ID_1, _COPY_RESULTS), 0x04)
+RECEIVE_COPY_STATUS_LID4 = cdb("RECEIVE COPY STATUS(LID4)", 0x84, (_LIST_ID_4, _COPY_RESULTS), 0x05)
+RECEIVE_ROD_TOKEN_INFORMATION = cdb("RECEIVE ROD TOKEN INFORMATION", 0x84, (_LIST_ID_4, _COPY_RESULTS), 0x07)
+
 LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_length", "prefetch_length")
 """How the commands that name a range of blocks call its length."""
 

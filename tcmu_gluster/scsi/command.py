@@ -161,6 +161,8 @@ class Command:
         "cdb", "lun", "nexus", "tag", "attribute", "data_out", "data_out_bytes", "data_in_bytes", "done",
         "fields", "entry", "task", "data_out_wanted",
     )  # fmt: skip
+    is_part = False
+    """Whether it is a step of a copy that runs (copy_parts.py): it doesn't queue behind who has yet to start."""
 
     def __init__(
         self,
@@ -190,6 +192,10 @@ class Command:
         the initiator takes, the front drops what is too much when it sends.
         """
         return (memoryview(bytearray(length)),)
+
+    def belongs_to(self, nexus: Nexus) -> bool:
+        """Whether it ends with that nexus."""
+        return self.nexus == nexus
 
     def __str__(self) -> str:
         name = self.entry.name if self.entry else f"operation code {self.cdb[0]:02X}h"

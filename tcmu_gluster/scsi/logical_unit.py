@@ -20,6 +20,7 @@ from tcmu_gluster.scsi.command import (
     TaskAttribute,
     TaskManagement,
 )
+from tcmu_gluster.scsi.copies import Copies, CopyManager
 from tcmu_gluster.scsi.diagnostics import EchoBuffers
 from tcmu_gluster.scsi.identity import Identity, identity_from
 from tcmu_gluster.scsi.limits import Limits, UnitOptions
@@ -47,6 +48,7 @@ from tcmu_gluster.scsi.sense import (
 from tcmu_gluster.scsi.table import COMMANDS, CommandTable, Entry, Feature, Gate
 from tcmu_gluster.scsi.task import Task, TaskSet
 from tcmu_gluster.scsi.thresholds import Thresholds
+from tcmu_gluster.scsi.tokens import Token
 from tcmu_gluster.scsi.unit_attention import UnitAttentions
 
 Report = Callable[[Command, BaseException], None]
@@ -74,6 +76,7 @@ class LogicalUnit:
         report: Optional[Report] = None,
         clock: Optional[Clock] = None,
         later: Optional[Later] = None,
+        copies: Optional[CopyManager] = None,
         rows: Sequence[Entry] = COMMANDS,
     ) -> None:
         self.backend = backend
@@ -91,6 +94,8 @@ class LogicalUnit:
         self.reserved = Reservations(self)
         self.ports = Ports(self)
         self.background, self.medium, self.echo = Background(self), Medium(), EchoBuffers()
+        self.copies = Copies(self, copies or CopyManager())
+        self.promised: tuple[Token, ...] = ()
         self.not_ready: Optional[Asc] = None
         self._not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
@@ -107,6 +112,7 @@ class LogicalUnit:
         self.descriptor_sense = False
         self.quiet = True
         self.look_again()
+        self.copies.manager.join(self)
 
     def _use_capabilities(self) -> None:
         """What follows from the options and from what the backend can do."""
@@ -119,6 +125,8 @@ class LogicalUnit:
         features |= Feature.PORTS | Feature.SETS_GROUPS if self.options.ports else Feature.NONE
         features |= Feature.ATOMIC_WRITES if capabilities.atomic_write_bytes else Feature.NONE
         features |= Feature.CLOCK if self.timestamp is not None else Feature.NONE
+        tokens = self.copies.manager.tokens is not None and self.options.reservations
+        features |= Feature.TOKENS if tokens else Feature.NONE
         self.commands = CommandTable(self._rows, features)
         # What an initiator may send, whoever answers it: LIO answers reservations itself and never asks us.
         self.reported = CommandTable(self._rows, features | Feature.RESERVATIONS)
@@ -206,7 +214,7 @@ class LogicalUnit:
     def _gates(self, command: Command, entry: Entry) -> None:
         """In order of precedence: attention, access state, reservation, readiness, write protection, fields."""
         gates = entry.gates
-        if self.attentions.pending and not gates & Gate.ATTENTION:
+        if self.attentions.pending and not gates & Gate.ATTENTION and not command.is_part:
             asc = self.attentions.take(command.nexus)
             if asc is not None:
                 self.look_again()
@@ -223,6 +231,8 @@ class LogicalUnit:
             raise DataProtect(Asc.WRITE_PROTECTED)
         if command.fields.naca:
             raise InvalidFieldInCdb("naca")
+        if self.promised and entry.modifies:
+            self.copies.blocks_change(command)
 
     def answer(self, command: Command, error: Exception) -> Response:
         """The Response that an error becomes: the only such place."""
@@ -267,6 +277,7 @@ class LogicalUnit:
             or self.background.state is not State.IDLE
             or self.write_protected
             or self._protected
+            or self.promised
         )
 
     def is_write_protected(self, nexus: Nexus) -> bool:
@@ -354,8 +365,9 @@ class LogicalUnit:
         self._protected.discard(nexus)
         self.medium.keep(nexus, False)
         self.echo.forget(nexus)
+        self.copies.forget_results(nexus)
         self.look_again()
-        self.tasks.abort(lambda command: command.nexus == nexus, lambda command: ABORTED, done or _nothing)
+        self.tasks.abort(lambda command: command.belongs_to(nexus), lambda command: ABORTED, done or _nothing)
 
     def inventory(self, command: Command) -> Sequence[int]:
         """The LUNs that REPORT LUNS lists for the command's nexus."""
@@ -379,7 +391,7 @@ class LogicalUnit:
 
     def _abort_task(self, request: TaskManagement, done: ManagementDone) -> None:
         def is_it(command: Command) -> bool:
-            return command.tag == request.referenced_tag and command.nexus == request.nexus
+            return command.tag == request.referenced_tag and command.belongs_to(request.nexus)
 
         if self.tasks.find(is_it) is None:
             done(ManagementResponse.TASK_DOES_NOT_EXIST)
@@ -388,7 +400,7 @@ class LogicalUnit:
 
     def _abort_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
         self.tasks.abort(
-            lambda command: command.nexus == request.nexus, lambda command: ABORTED, lambda: done(COMPLETE)
+            lambda command: command.belongs_to(request.nexus), lambda command: ABORTED, lambda: done(COMPLETE)
         )
 
     def _clear_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
@@ -405,6 +417,7 @@ class LogicalUnit:
         self.reserved.reset()
         self.medium.allow_all()
         self.echo.clear()
+        self.copies.forget_results()
         if self.timestamp is not None:
             self.timestamp.reset()
         self.attentions.establish_all(asc)

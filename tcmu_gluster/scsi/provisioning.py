@@ -64,6 +64,17 @@ def unmap(unit: LogicalUnit, command: Command) -> Steps:
     return GOOD
 
 
+def unmap_blocks(command: Any) -> Optional[tuple[int, int]]:
+    """From the first to behind the last block that an UNMAP names; None if its list can't be read."""
+    data = buffers.gather(command.data_out, command.fields.parameter_list_length)
+    size, head = UNMAP_DESCRIPTOR.size_bytes, UNMAP_HEADER.size_bytes
+    named = [UNMAP_DESCRIPTOR.unpack(data, at) for at in range(head, len(data) - size + 1, size)]
+    if not named:
+        return None
+    lbas = [(one.unmap_logical_block_address, one.number_of_logical_blocks) for one in named]
+    return min(lba for lba, _ in lbas), max(lba + blocks for lba, blocks in lbas)
+
+
 def _unmap_ranges(unit: LogicalUnit, data: bytes) -> list[tuple[int, int]]:
     """The (lba, blocks) of an UNMAP parameter list, without the empty ones."""
     head = UNMAP_HEADER.size_bytes

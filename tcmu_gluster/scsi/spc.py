@@ -136,6 +136,7 @@ def inquiry(unit: LogicalUnit, command: Command) -> Response:
         rmb=unit.options.removable,
         tpgs=unit.ports.tpgs if command.nexus.target_name else 0,
         multip=len(unit.ports.ports) > 1,
+        **{"3pc": unit.commands.service_actions(0x83)},
         t10_vendor_identification=identity.vendor.encode("ascii", "replace")[:8],
         product_identification=identity.product.encode("ascii", "replace")[:16],
         product_revision_level=identity.revision.encode("ascii", "replace")[:4],

@@ -15,7 +15,9 @@ from tcmu_gluster.scsi import (
     alua,
     atomic,
     cdb,
+    copy_results,
     diagnostics,
+    extended_copy,
     format_unit,
     log_pages,
     maintenance,
@@ -24,9 +26,10 @@ from tcmu_gluster.scsi import (
     sanitize,
     sbc,
     spc,
+    token_copy,
 )  # fmt: skip
 from tcmu_gluster.scsi import persistent_reserve as reserve
-from tcmu_gluster.scsi.overlap import ATOMIC, EXCLUSIVE, FREE, READS, WRITES, Overlap
+from tcmu_gluster.scsi.overlap import ATOMIC, COPIES, EXCLUSIVE, FREE, READS, WRITES, Overlap
 from tcmu_gluster.wire.layout import Layout
 
 
@@ -72,11 +75,15 @@ class Feature(IntFlag):
     """The unit knows its target ports and their groups."""
     SETS_GROUPS = 1 << 6
     """Initiators may set the groups' states."""
+    TOKENS = 1 << 7
+    """It knows its initiators, and tokens can be made: then they may name copies by 32 bits, too."""
     CLOCK = 1 << 8
     """Somebody tells the unit the time."""
 
 
 Handler = Callable[[Any, Any], Any]
+Blocks = Callable[[Any], Optional[tuple[int, int]]]
+"""The blocks that a command names in its parameter list; None if it can't be read."""
 WHOLE_UNIT = (0, 1 << 65)
 DAY = 24 * 3600
 """What is recommended to wait (seconds) for what is done to all of a medium."""
@@ -88,7 +95,7 @@ class Entry:
     __slots__ = (  # noqa: RUF023 (the columns, then what is worked out from them)
         "operation_code", "service_action", "layout", "handler", "data", "gates", "overlap", "needs",
         "name", "usage", "nominal_seconds", "recommended_seconds", "length_name", "no_length",
-        "control", "is_free", "is_plain", "modifies", "record", "unpack_raw",
+        "control", "is_free", "is_plain", "modifies", "named_blocks", "record", "unpack_raw",
     )  # fmt: skip
 
     def __init__(
@@ -103,10 +110,12 @@ class Entry:
         needs: Feature = Feature.NONE,
         *,
         recommended_seconds: int = 30,
+        blocks: Optional[Blocks] = None,
     ) -> None:
         self.name, self.operation_code, self.service_action = layout.name, operation_code, service_action
         self.layout = layout
         self.handler, self.data, self.gates, self.overlap, self.needs = handler, data, gates, overlap, needs
+        self.named_blocks = blocks
         self.nominal_seconds, self.recommended_seconds = 1, recommended_seconds
         self.modifies = bool(gates & Gate.MODIFIES)
         self.is_free, self.is_plain = overlap == FREE, overlap in (READS, WRITES)
@@ -127,6 +136,11 @@ class Entry:
             return WHOLE_UNIT
         lba: int = fields.logical_block_address
         return lba, lba + (getattr(fields, self.length_name) or self.no_length)
+
+    def blocks_of(self, command: Any) -> tuple[int, int]:
+        """extent(), also where not the CDB but the parameter list says it."""
+        named = self.named_blocks(command) if self.named_blocks is not None else None
+        return self.extent(command.fields) if named is None else named
 
     def alone_on_its_blocks(self) -> Entry:
         """The row of a command that modifies, as if nothing else might touch its blocks meanwhile."""
@@ -151,7 +165,7 @@ ATTENTION, MEDIUM, SHARED, OPEN, SPC_2 = Gate.ATTENTION, Gate.MEDIUM, Gate.SHARE
 ALWAYS = ATTENTION | OPEN | SPC_2
 JUDGED = OPEN | SPC_2  # the reservation commands themselves: their handlers decide
 RESERVATIONS, PORTS, SETS_GROUPS = Feature.RESERVATIONS, Feature.PORTS, Feature.SETS_GROUPS
-THIN, CLOCK = Feature.THIN, Feature.CLOCK
+THIN, CLOCK, TOKENS = Feature.THIN, Feature.CLOCK, Feature.TOKENS
 READ_GATES = MEDIUM | SHARED
 WRITE_GATES = MEDIUM | Gate.MODIFIES
 BUSY = Gate.BUSY
@@ -186,7 +200,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x3B, None, cdb.WRITE_BUFFER,         diagnostics.write_buffer,    OUT,  Gate.NONE,        FREE),
     Entry(0x3C, None, cdb.READ_BUFFER,          diagnostics.read_buffer,     IN,   Gate.NONE,        FREE),
     Entry(0x41, None, cdb.WRITE_SAME_10,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
-    Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN),
+    Entry(0x42, None, cdb.UNMAP,                provisioning.unmap,          OUT,  WRITE_GATES,      WRITES,    THIN,
+          blocks=provisioning.unmap_blocks),
     Entry(0x48, 0x01, cdb.SANITIZE_OVERWRITE,   sanitize.overwrite,          OUT,  WHOLE_MEDIUM,     EXCLUSIVE,
           recommended_seconds=DAY),
     Entry(0x48, 0x02, cdb.SANITIZE_BLOCK_ERASE, sanitize.block_erase,        NONE, WHOLE_MEDIUM,     EXCLUSIVE, THIN,
@@ -212,6 +227,21 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x5F, 0x06, cdb.REGISTER_AND_IGNORE_EXISTING_KEY,
           reserve.register_and_ignore_existing_key, OUT, JUDGED, FREE, RESERVATIONS),
     Entry(0x5F, 0x07, cdb.REGISTER_AND_MOVE,   reserve.register_and_move,   OUT, JUDGED, FREE, RESERVATIONS),
+    Entry(0x83, 0x00, cdb.EXTENDED_COPY_LID1, extended_copy.extended_copy_lid1, OUT, Gate.NONE, COPIES),
+    Entry(0x83, 0x01, cdb.EXTENDED_COPY_LID4, extended_copy.extended_copy_lid4, OUT, Gate.NONE, COPIES, TOKENS),
+    Entry(0x83, 0x10, cdb.POPULATE_TOKEN,     token_copy.populate_token,        OUT, READ_GATES, ATOMIC, TOKENS,
+          blocks=token_copy.populate_blocks),
+    Entry(0x83, 0x11, cdb.WRITE_USING_TOKEN,  token_copy.write_using_token,     OUT, WRITE_GATES, COPIES, TOKENS),
+    Entry(0x83, 0x1C, cdb.COPY_OPERATION_ABORT, extended_copy.copy_operation_abort, NONE, SHARED, FREE, TOKENS),
+    Entry(0x84, 0x00, cdb.RECEIVE_COPY_STATUS_LID1, copy_results.status_lid1,   IN,  SHARED,     FREE),
+    Entry(0x84, 0x01, cdb.RECEIVE_COPY_DATA_LID1,   copy_results.data_lid1,     IN,  SHARED,     FREE),
+    Entry(0x84, 0x03, cdb.RECEIVE_COPY_OPERATING_PARAMETERS,
+          copy_results.operating_parameters, IN, SHARED, FREE),
+    Entry(0x84, 0x04, cdb.RECEIVE_COPY_FAILURE_DETAILS_LID1,
+          copy_results.failure_details_lid1, IN, SHARED, FREE),
+    Entry(0x84, 0x05, cdb.RECEIVE_COPY_STATUS_LID4, copy_results.status_lid4,   IN,  SHARED,     FREE, TOKENS),
+    Entry(0x84, 0x07, cdb.RECEIVE_ROD_TOKEN_INFORMATION,
+          token_copy.receive_rod_token_information, IN, SHARED, FREE, TOKENS),
     Entry(0x88, None, cdb.READ_16,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x89, None, cdb.COMPARE_AND_WRITE,    sbc.compare_and_write,       OUT,  WRITE_GATES,      ATOMIC),
     Entry(0x8A, None, cdb.WRITE_16,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),

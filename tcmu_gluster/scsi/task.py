@@ -122,7 +122,7 @@ class TaskSet:
         """Whether command conflicts with one that runs, or with one that waits since before (unless HEAD OF QUEUE)."""
         if any(must_wait(command, task.command) for task in self.running):
             return True
-        if command.attribute == HEAD_OF_QUEUE:
+        if command.attribute == HEAD_OF_QUEUE or command.is_part:
             return False
         return any(must_wait(command, task.command) for task in self.waiting)
 
@@ -173,7 +173,7 @@ class TaskSet:
             command = task.command
             if any(must_wait(command, other.command) for other in self.running):
                 continue
-            if any(must_wait(command, older.command) for older in islice(self.waiting, index)):
+            if not command.is_part and any(must_wait(command, older.command) for older in islice(self.waiting, index)):
                 continue
             del self.waiting[index]
             self.restless -= 1
@@ -198,18 +198,21 @@ class TaskSet:
         commands = [task.command for task in (*running, *waiting)]
         if running:
             self._ending.append((set(running), done))
+        pumping, self._pumping = self._pumping, True  # an end may end others, and nobody that was picked may start
         for task in running:
-            if self.running[task] is None:
+            if task in self.running and self.running[task] is None:
                 self.running[task] = response_for(task.command)
                 if task.operation is not None:
                     task.operation.cancel()
         for task in waiting:
-            self.waiting.remove(task)
-            self.restless -= 1
-            task.command.task = None
-            if task.command.done is not None:
-                task.command.done(task.command, response_for(task.command))
-        if waiting:
+            if task in self.waiting:
+                self.waiting.remove(task)
+                self.restless -= 1
+                task.command.task = None
+                if task.command.done is not None:
+                    task.command.done(task.command, response_for(task.command))
+        self._pumping = pumping
+        if self.waiting:
             self.pump()
         if not running:
             done()

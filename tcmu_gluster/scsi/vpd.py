@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tcmu_gluster.scsi.command import Nexus
+from tcmu_gluster.scsi.identity import BINARY, NAA
+from tcmu_gluster.scsi.third_party import third_party_copy
 from tcmu_gluster.scsi.thresholds import threshold_exponent
 from tcmu_gluster.wire.layout import Bit, Bits, Int, Layout
 
@@ -83,9 +85,9 @@ LOGICAL_BLOCK_PROVISIONING = Layout("Logical Block Provisioning", 4, (
     Bits("provisioning_type", 2, high=2, low=0),
 ))  # fmt: skip
 
-BINARY, ASCII, UTF_8 = 1, 2, 3  # CODE SET
+ASCII, UTF_8 = 2, 3  # CODE SET, beside BINARY
 LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE = 0, 1, 2  # ASSOCIATION
-T10_VENDOR_ID, NAA, RELATIVE_TARGET_PORT, TARGET_PORT_GROUP, SCSI_NAME_STRING = 1, 3, 4, 5, 8  # DESIGNATOR TYPE
+T10_VENDOR_ID, RELATIVE_TARGET_PORT, TARGET_PORT_GROUP, SCSI_NAME_STRING = 1, 4, 5, 8  # DESIGNATOR TYPE, beside NAA
 ISCSI = 5  # PROTOCOL IDENTIFIER
 NON_ROTATING = 1
 READS_AFTER_ERASE = 0b01  # WABEREQ
@@ -225,6 +227,7 @@ PAGES: dict[int, VpdPage] = {
         VpdPage(0x86, "Extended INQUIRY Data", "SPC-4 7.8", extended_inquiry_data),
         VpdPage(0x87, "Mode Page Policy", "SPC-4 7.8", mode_page_policy),
         VpdPage(0x88, "SCSI Ports", "SPC-4 7.8", scsi_ports, ports=True),
+        VpdPage(0x8F, "Third-party Copy", "SPC-4 7.8.17", third_party_copy),
         VpdPage(0xB0, "Block Limits", "SBC-3 6.5", block_limits),
         VpdPage(0xB1, "Block Device Characteristics", "SBC-3 6.5", block_device_characteristics),
         VpdPage(0xB2, "Logical Block Provisioning", "SBC-3 6.5", logical_block_provisioning),

@@ -10,6 +10,7 @@ from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.command import Command, TaskAttribute
 from tcmu_gluster.scsi.overlap import (
     ATOMIC,
+    COPIES,
     EXCLUSIVE,
     FREE,
     MATRIX,
@@ -24,7 +25,7 @@ from tcmu_gluster.scsi.table import CommandTable
 
 TABLE = CommandTable()
 LAYOUTS = {FREE: cdb.INQUIRY, READS: cdb.READ_16, WRITES: cdb.WRITE_16, ATOMIC: cdb.COMPARE_AND_WRITE,
-           EXCLUSIVE: cdb.MODE_SELECT_6}  # fmt: skip
+           EXCLUSIVE: cdb.MODE_SELECT_6, COPIES: cdb.EXTENDED_COPY_LID1}  # fmt: skip
 
 
 def command(overlap: Overlap, lba: int = 0, blocks: int = 1, attribute: int = TaskAttribute.SIMPLE) -> Command:
@@ -35,7 +36,7 @@ def command(overlap: Overlap, lba: int = 0, blocks: int = 1, attribute: int = Ta
             fields = {"logical_block_address": lba, name: blocks}
     raw = bytes(layout.pack(**fields))
     made = Command(raw, attribute=attribute)
-    made.entry = TABLE.find(raw[0])
+    made.entry = TABLE.find(raw[0], raw[1] & 0x1F if TABLE.service_actions(raw[0]) else None)
     made.fields = layout.unpack(raw)
     assert made.entry.overlap == overlap
     return made

@@ -8,6 +8,7 @@ import pytest
 
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.command import Status
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.persistence import UnitRecord
@@ -19,7 +20,7 @@ from tests.doubles.host import Answer, Host, memory
 
 @pytest.fixture
 def unit() -> LogicalUnit:
-    return LogicalUnit(memory(), clock=lambda: 0.0)
+    return LogicalUnit(memory(), clock=lambda: 0.0, copies=CopyManager(lambda: 0.0, bytes))
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def refused(answer: Answer, asc: Asc, pointer: object = None) -> None:
 def test_standard_inquiry(host: Host) -> None:
     data = host.run(cdb.INQUIRY.pack(allocation_length=255)).data
     assert len(data) == 96
-    assert data[:8].hex() == "000006125b000002"  # disk, SPC-4, HISUP and format 2, 91 more bytes, CMDQUE
+    assert data[:8].hex() == "000006125b080002"  # disk, SPC-4, HISUP and format 2, 91 more bytes, 3PC, CMDQUE
     assert data[8:36] == b"GLUSTER tcmu-gluster    1.0 "
     assert data[58:64].hex() == "00a0046004c0"  # SAM-5, SPC-4, SBC-3
 
@@ -331,7 +332,7 @@ def test_reporting_options_that_do_not_fit(host: Host, fields: dict[str, int], p
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_every_row_is_reported_by_option_3(row: object) -> None:
-    unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0)
+    unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0, copies=CopyManager(lambda: 0.0, bytes))
     data = report(
         Host(unit), reporting_options=3, requested_operation_code=row.operation_code,  # type: ignore[attr-defined]
         requested_service_action=row.service_action or 0,  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ def test_rows_are_in_order_and_unique() -> None:
 
 def test_what_writes_is_refused_on_write_protected_disks_and_waits_for_the_medium() -> None:
     for row in COMMANDS:
+        if row.layout is cdb.POPULATE_TOKEN:  # ATOMIC not because it writes, but because nobody else may meanwhile
+            continue
         if row.overlap in (Overlap.WRITES, Overlap.ATOMIC):
             assert row.gates & Gate.MODIFIES, row
             assert row.gates & Gate.MEDIUM, row

@@ -42,7 +42,7 @@ def test_page_length_counts_what_follows(iscsi_host: Host, code: int) -> None:
 
 
 def test_supported_pages_are_ascending(host: Host) -> None:
-    assert page(host, 0x00)[4:].hex() == "008083858687b0b1b2"
+    assert page(host, 0x00)[4:].hex() == "0080838586878fb0b1b2"
 
 
 def test_serial_number(host: Host) -> None:

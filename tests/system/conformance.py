@@ -43,7 +43,6 @@ PLAIN = Disk("thin 512")
 
 # (tests as a pattern of SUITE.TEST, disks as a pattern, why they may skip).
 SKIPS: tuple[tuple[str, str, str], ...] = (
-    (r"(ExtendedCopy|ReceiveCopyResults)\..*", ".*", "EXTENDED COPY is not advertised (INQUIRY's 3PC is 0)"),
     (r"Sanitize\.CryptoErase", ".*", "nothing is encrypted, so there is no cryptographic erase"),
     (r"WriteAtomic16\..*", ".*", "the storage promises no atomic writes (block limits say 0)"),
     (r"WriteAtomic16\.VPD", "(?!thin 512e).*", "atomic writes may begin at any block"),
@@ -76,7 +75,6 @@ WHOLE = r"Sanitize\.CryptoErase"  # where the first of them is all of it
 # What runs on no disk, with the backings that this holds for.
 NOWHERE: tuple[tuple[str, str], ...] = (
     (r"Sanitize\.CryptoErase", ".*"),
-    (r"(ExtendedCopy|ReceiveCopyResults)\..*", ".*"),
     (r"WriteAtomic16\..*", "file|gluster"),
 )
 
