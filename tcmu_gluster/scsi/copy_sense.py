@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi.command import Response
 from tcmu_gluster.scsi.sense import Asc, CheckCondition, SenseKey, pack_sense
 from tcmu_gluster.wire.layout import Bit, Bits, Const, Int, Layout
@@ -30,7 +31,7 @@ LONGEST_FORWARDED_BYTES = 64
 """Sense that itself holds forwarded sense is cut here: fronts carry 96 bytes (the ring) or more."""
 
 
-class PartFailed(Exception):
+class PartFailed(ScsiError):
     """A command of a copy did not end GOOD. side: SOURCE or DESTINATION. Its handler says what that means."""
 
     def __init__(self, side: int, response: Response) -> None:
