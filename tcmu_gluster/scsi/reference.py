@@ -32,6 +32,7 @@ FEATURES = {
     Feature.RESERVATIONS: "the engine (on LIO the kernel answers)",
     Feature.PORTS: "the engine (on LIO the kernel answers)",
     Feature.SETS_GROUPS: "the engine (on LIO the kernel answers)",
+    Feature.TOKENS: "the engine (LIO doesn't tell who asks)",
     Feature.CLOCK: "",
 }
 """Where a row is that needs a feature; empty: everywhere that a daemon serves."""

@@ -1,6 +1,6 @@
 """VPD page 8Fh Third-party Copy: which copies a unit takes and within what limits.
 
-Source: SPC-4 7.8.17, SBC-3 6.5.6.
+Source: SPC-4 7.8.17, SBC-4 6.6.9.
 """
 
 from __future__ import annotations

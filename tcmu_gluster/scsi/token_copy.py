@@ -1,6 +1,6 @@
 """Copies by token, as Windows does them (ODX): POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION.
 
-Source: SBC-3 5.7 (POPULATE TOKEN), 5.46 (WRITE USING TOKEN), 4.28; SPC-4 6.26.
+Source: SBC-4 5.12 (POPULATE TOKEN), 5.59 (WRITE USING TOKEN), 4.28; SPC-4 6.26.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def populate_token(unit: LogicalUnit, command: Command) -> Response:
     """POPULATE TOKEN: done at once, because nothing is copied; the token is fetched by its list identifier.
 
     Its row is ATOMIC on the blocks: no write to them is under way, and every later one revokes the token.
-    Source: SBC-3 5.7.
+    Source: SBC-4 5.12.
     """
     data, fields = parameter_list(command), command.fields
     if not fields.parameter_list_length:
@@ -144,7 +144,7 @@ def write_using_token(unit: LogicalUnit, command: Command) -> Result:
     """WRITE USING TOKEN: into blocks of this unit, from wherever the token's are.
 
     A token that ends before the ranges do leaves the rest as it was (partial ROD token usage), but for the last block
-    it reaches into, whose other bytes become zeros.  Source: SBC-3 5.46.
+    it reaches into, whose other bytes become zeros.  Source: SBC-4 5.59.
     """
     data, fields = parameter_list(command), command.fields
     if not fields.parameter_list_length:

@@ -6,7 +6,7 @@ the data of that moment, or an error and never something else. Whoever has a tok
     live ── use ──▶ live       inactivity or lifetime over: EXPIRED   a write to its blocks: REVOKED
                                DEL_TKN: DELETED                       unit gone, or no room for more: CANCELLED
 
-Source: SPC-4 5.17.6 (ROD tokens, their format and lifetime), SBC-3 4.28 (block devices).
+Source: SPC-4 5.17.6 (ROD tokens, their format and lifetime), SBC-4 4.28 (block devices).
 """
 
 from __future__ import annotations

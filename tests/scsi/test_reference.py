@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.reference import reference
@@ -28,7 +29,8 @@ def test_every_command_has_its_section(row: object) -> None:
 
 
 def test_report_supported_operation_codes_prints_the_same() -> None:
-    unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0)
+    copies = CopyManager(lambda: 0.0, bytes)
+    unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0, copies=copies)
     data = Host(unit).run(cdb.REPORT_SUPPORTED_OPERATION_CODES.pack(allocation_length=1 << 16)).data
     reported = set()
     for at in range(4, len(data), 8):
