@@ -5,6 +5,7 @@ All of it blocks, so all of it runs in threads. Raises OSError or ConfigError.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -58,14 +59,25 @@ def resize(backing: Backing, size_bytes: int) -> None:
 
 
 def remove(backing: Backing) -> None:
-    """Delete the file; nothing happens if it is gone, or if it is a block device or memory."""
-    try:
-        if backing.scheme == "gluster":
-            _volume(backing).unlink(backing.path)
-        elif backing.scheme == "file" and stat.S_ISREG(os.stat(backing.path).st_mode):
-            os.unlink(backing.path)
-    except FileNotFoundError:
+    """Delete the file with its lease and its record; nothing happens if it is gone, or a block device or memory.
+
+    What lies beside it goes first: another file of that name must not find it.
+    """
+    from tcmu_gluster.backends.lease_store import lease_path  # with the binding, which a start does not wait for
+    from tcmu_gluster.backends.sidecar import sidecar_path
+
+    unlink: Callable[[str], None]
+    if backing.scheme == "gluster":
+        unlink, path = _volume(backing).unlink, backing.path
+    elif backing.scheme == "file" and os.path.isfile(backing.path):
+        unlink, path = os.unlink, os.path.realpath(backing.path)
+    else:
         return
+    for beside in (lease_path(path), sidecar_path(path)):
+        with contextlib.suppress(FileNotFoundError):
+            unlink(beside)
+    with contextlib.suppress(FileNotFoundError):
+        unlink(backing.path)
 
 
 def allocate(backing: Backing, size_bytes: int, report: Report) -> None:

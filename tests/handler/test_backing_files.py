@@ -54,3 +54,11 @@ def test_allocation_goes_in_steps_and_tells(tmp_path: Path, monkeypatch: pytest.
     whole = 5 * MIB // 2
     assert seen == [(MIB, whole), (2 * MIB, whole), (whole, whole)]
     assert file.stat().st_size == whole and file.stat().st_blocks * 512 >= whole
+
+
+def test_what_lies_beside_a_file_goes_with_it(tmp_path: Path) -> None:
+    for name in ("disk", ".disk.tcmu-gluster", ".disk.tcmu-gluster-lease", ".disk2.tcmu-gluster"):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        backing_files.remove(parse_backing(f"file://{tmp_path}/disk"))
+    assert [path.name for path in tmp_path.iterdir()] == [".disk2.tcmu-gluster"]
