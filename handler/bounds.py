@@ -32,6 +32,7 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
         DEFAULTS,
         window=settings.session_commands,
         login_seconds=float(settings.login_seconds),
+        ping_seconds=float(settings.ping_seconds),
         connection_buffer_bytes=settings.connection_buffer_mib * MIB,
     )
     pool = BufferPool(settings.buffer_mib * MIB)

@@ -35,6 +35,7 @@ CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 AT_LEAST_ONE = (
     "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
     "max_logins", "max_logins_per_address", "login_seconds", "session_commands", "buffer_mib", "connection_buffer_mib",
+    "ping_seconds",
 )  # fmt: skip
 MOST_SESSION_COMMANDS = 4096
 LONGEST_FILE_BYTES = 1 << 20
@@ -83,6 +84,9 @@ class Settings:
     max_logins: int = field(default=1024, metadata={"help": "connections that have not logged in"})
     max_logins_per_address: int = field(default=64, metadata={"help": "the same, of one address"})
     login_seconds: int = field(default=15, metadata={"help": "how long a login may take"})
+    ping_seconds: int = field(
+        default=10, metadata={"help": "after how long a silent initiator is asked whether it lives, and then given up"}
+    )
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
     buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
     connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})

@@ -17,6 +17,7 @@ def test_every_bound_reaches_the_engine() -> None:
     async def story() -> None:
         given = Settings(
             max_connections=11, max_connections_per_address=7, max_logins=5, max_logins_per_address=3, login_seconds=4,
+            ping_seconds=6,
             session_commands=32, buffer_mib=2, connection_buffer_mib=1,
         )  # fmt: skip
         front = make_front(asyncio.get_running_loop(), given)
@@ -24,6 +25,7 @@ def test_every_bound_reaches_the_engine() -> None:
         assert (limits.connections, limits.connections_per_address) == (11, 7)
         assert (limits.logins, limits.logins_per_address) == (5, 3)
         assert (front.settings.login_seconds, front.settings.window) == (4.0, 32)
+        assert front.settings.ping_seconds == 6.0
         assert (front.pool.limit_bytes, front.settings.connection_buffer_bytes) == (2 << 20, 1 << 20)
         await front.stop(0)
 

@@ -36,6 +36,8 @@ class Export:
         self.arguments = [sys.executable, "-m", "tcmu_gluster.cli.main", "export", uri, "--json"]
         self.arguments += ["--portal", self.portal, *(word for rule in allow for word in ("--allow", rule)), *options]
         self.tree = tree
+        self.environment: dict[str, str] = {}
+        """Settings for it, before it is started."""
         self.ready: dict[str, Any] = {}
         self._log = tempfile.NamedTemporaryFile(prefix="export-", suffix=".log")  # noqa: SIM115 - stop() closes it
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +70,7 @@ class Export:
         self._process = subprocess.Popen(
             self.arguments,
             cwd=self.tree,
-            env={**os.environ, "PYTHONPATH": str(self.tree)},
+            env={**os.environ, "PYTHONPATH": str(self.tree), **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -18,6 +18,8 @@ from tests.system.export import Export, free_port
 
 BACKINGS = ("memory", "file", "gluster")
 DISK_BYTES = 100 * 1024 * 1024
+PATIENT_SECONDS = "90"
+"""iscsi-test-cu sleeps for a minute and looks at nothing meanwhile; whoever is silent so long would be given up."""
 IQN = "iqn.2024-01.org.example.test:disk"
 
 Column = tuple[str, str]
@@ -103,12 +105,17 @@ def maker(backing: str, folder: Path, prefix: str = "") -> Make:
         name = f"disk{len(made)}"
         made.append(name)
         if backing == "memory":
-            return Export(f"memory:{name}?size={DISK_BYTES}", "--iqn", IQN, *options).start()
+            return start(f"memory:{name}?size={DISK_BYTES}", "--iqn", IQN, *options)
         uri = f"file://{folder / name}" if backing == "file" else f"{prefix}/{name}"
         if not writable:  # a new file that is read-only would be of no use
-            Export(uri, "--size", str(DISK_BYTES)).start().stop()
-            return Export(uri, "--iqn", IQN, *options).start()
-        return Export(uri, "--size", str(DISK_BYTES), "--iqn", IQN, *options).start()
+            start(uri, "--size", str(DISK_BYTES)).stop()
+            return start(uri, "--iqn", IQN, *options)
+        return start(uri, "--size", str(DISK_BYTES), "--iqn", IQN, *options)
+
+    def start(*arguments: str) -> Export:
+        export = Export(*arguments)
+        export.environment["TCMU_GLUSTER_PING_SECONDS"] = PATIENT_SECONDS
+        return export.start()
 
     return make
 
