@@ -31,8 +31,11 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
     bounded = replace(
         DEFAULTS,
         window=settings.session_commands,
-        login_seconds=float(settings.login_seconds),
+        max_connections=min(settings.session_connections, 0xFFFF),
+        error_recovery_level=settings.error_recovery_level,
         ping_seconds=float(settings.ping_seconds),
+        data_seconds=float(settings.data_seconds),
+        login_seconds=float(settings.login_seconds),
         connection_buffer_bytes=settings.connection_buffer_mib * MIB,
     )
     pool = BufferPool(settings.buffer_mib * MIB)

@@ -127,6 +127,21 @@ class Configuration:
         self.root["targets"].remove(self.target(iqn))
         self.root[OURS]["networks"].pop(iqn, None)
         self.root[OURS].get("private_luns", {}).pop(iqn, None)
+        self.root[OURS].get("redirects", {}).pop(iqn, None)
+
+    def redirect(self, iqn: str) -> Optional[tuple[str, bool]]:
+        """(where a target's initiators are sent, whether for good), or None."""
+        found = self.root[OURS].get("redirects", {}).get(iqn)
+        return (str(found["portal"]), bool(found.get("permanent"))) if isinstance(found, dict) else None
+
+    def set_redirect(self, iqn: str, portal: Optional[Portal], permanent: bool) -> bool:
+        """Send a target's initiators to another portal, or (None) no more. Whether that changed anything."""
+        self.target(iqn)
+        before, redirects = self.redirect(iqn), self.root[OURS].setdefault("redirects", {})
+        redirects.pop(iqn, None)
+        if portal is not None:
+            redirects[iqn] = {"portal": str(portal), "permanent": permanent}
+        return self.redirect(iqn) != before
 
     def group(self, iqn: str) -> Object:
         """The target's (first) portal group: the engine has one a target. Raises OperationError."""

@@ -280,6 +280,8 @@ class Engine:
         for lun, unit in luns.items():
             if lun not in target.luns:
                 target.map(lun, unit)
+        shown.redirect = wanted.redirect(iqn)
+        self._see_off(iqn, shown)
         for session in self._sessions(iqn):
             if not any(rule.matches(session.initiator_name, peer_of(session)) for rule in shown.rules):
                 self.front.end_session(session, "it may not log in any more")
@@ -287,6 +289,16 @@ class Engine:
                 changed and self.view_of(iqn, session.initiator_name)[0] is not None
             ):
                 self.front.end_session(session, "its LUNs changed; it may log in again")
+
+    def _see_off(self, iqn: str, shown: EngineTarget) -> None:
+        """Ask those to log out whose way in is gone: another portal, or another host, is to be used."""
+        for session in self._sessions(iqn):
+            for connection in tuple(session.connections.values()):
+                if shown.redirect is not None:
+                    connection.request_logout(self._world.loop.time(), f"the target is at {shown.redirect[0]} now")
+                elif connection.directory.lookup(iqn) is None:
+                    connection.request_logout(self._world.loop.time(), "its portal was removed")
+                connection.wake()
 
     def _units(self, luns: dict[int, str]) -> dict[int, LogicalUnit]:
         units = {}

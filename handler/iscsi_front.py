@@ -370,8 +370,8 @@ class IscsiFront:
         return [session for session in self.registry.by_tsih.values() if session.entry is not None]
 
     def end_session(self, session: Session, why: str) -> None:
-        """Drop a session's connections."""
-        self.registry.end(session, why)
+        """Drop a session's connections; its initiator is told."""
+        self.registry.end(session, why, tell=True)
 
     # -- wakes and time ------------------------------------------------------------------------------------------
 

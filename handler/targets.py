@@ -27,6 +27,8 @@ class EngineTarget:
         self.name, self.target, self.alias = name, target, alias
         self.rules = list(rules)
         self.accounts = Accounts()
+        self.redirect: Optional[tuple[str, bool]] = None
+        """(TargetAddress, for good): where initiators are sent."""
         self.listening: list[Portal] = []
         """Where it really listens: ports that were 0 are known by now."""
 

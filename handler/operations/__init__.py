@@ -26,6 +26,7 @@ HANDLERS: dict[str, Handler] = {
     "target.list": target.list_,
     "target.show": target.show,
     "target.delete": target.delete,
+    "target.redirect": target.redirect,
     "target.set": tree.set_,
     "target.enable": tree.enable,
     "target.disable": tree.disable,

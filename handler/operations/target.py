@@ -69,6 +69,9 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     if maps:
         facts["maps"] = maps
     troubles = [why for portal, why in context.engine.troubles.items() if portal in context.configuration.portals(iqn)]
+    moved = context.configuration.redirect(iqn)
+    if moved is not None:
+        facts["redirect"] = {"portal": moved[0], "permanent": moved[1]}
     if troubles:
         facts["troubles"] = troubles
     return facts
@@ -83,6 +86,20 @@ async def delete(context: Context, args: dict[str, Any], report: Report) -> dict
     wanted.remove_target(iqn)
     await context.change(wanted)
     return now(f"target {iqn} is gone; its disks stay")
+
+
+async def redirect(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Sessions are asked to log out; whoever logs in is told where the target is."""
+    iqn, portal = args["target"], parse_portal(args["portal"]) if args["portal"] else None
+    if args["permanent"] and portal is None:
+        raise UsageError("--permanent goes with a portal")
+    wanted = context.configuration.copy()
+    changed = wanted.set_redirect(iqn, portal, args["permanent"])
+    if changed:
+        await context.change(wanted)
+    if portal is None:
+        return now(f"target {iqn} serves its initiators itself", changed)
+    return now(f"initiators of {iqn} are sent to {portal}{' for good' if args['permanent'] else ''}", changed)
 
 
 async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -128,7 +145,7 @@ async def add_portal(context: Context, args: dict[str, Any], report: Report) -> 
 
 
 async def remove_portal(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Listen there no more; sessions go on."""
+    """Listen there no more; initiators that came through it are asked to log out."""
     iqn, portal = args["target"], parse_portal(args["portal"])
     wanted = context.configuration.copy()
     changed = wanted.remove_portal(iqn, portal)

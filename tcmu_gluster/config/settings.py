@@ -34,8 +34,8 @@ TIME_BUDGET = (
 CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 AT_LEAST_ONE = (
     "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
-    "max_logins", "max_logins_per_address", "login_seconds", "session_commands", "buffer_mib", "connection_buffer_mib",
-    "ping_seconds",
+    "max_logins", "max_logins_per_address", "login_seconds", "ping_seconds", "data_seconds",
+    "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib",
 )  # fmt: skip
 MOST_SESSION_COMMANDS = 4096
 LONGEST_FILE_BYTES = 1 << 20
@@ -88,6 +88,11 @@ class Settings:
         default=10, metadata={"help": "after how long a silent initiator is asked whether it lives, and then given up"}
     )
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
+    session_connections: int = field(default=8, metadata={"help": "connections of one session (MaxConnections)"})
+    error_recovery_level: int = field(
+        default=2, metadata={"help": "highest ErrorRecoveryLevel agreed to: 0, 1 (digest errors) or 2 (connections)"}
+    )
+    data_seconds: int = field(default=30, metadata={"help": "how long data that was asked for may not come"})
     buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
     connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})
     look_microseconds: int = field(
@@ -118,6 +123,8 @@ class Settings:
                 f"lease_seconds is 0 or more than gluster_ping_timeout_seconds ({self.gluster_ping_timeout_seconds}), "
                 f"not {self.lease_seconds}: a volume that pauses must not cost the disk"
             )
+        if not 0 <= self.error_recovery_level <= 2:
+            raise ConfigError(f"error_recovery_level is 0, 1 or 2, not {self.error_recovery_level}")
         times = [getattr(self, name) for name in TIME_BUDGET]
         if any(earlier >= later for earlier, later in zip(times, times[1:])):
             raise ConfigError(f"the time-outs must grow: {' < '.join(TIME_BUDGET)}, not {' < '.join(map(str, times))}")

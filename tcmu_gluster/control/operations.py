@@ -197,6 +197,11 @@ _TABLE = (
     Operation("target.list", "List the targets.", (), Shape.LIST, ("target", "portals", "luns", "allowed", "sessions")),
     Operation("target.show", "Show all about one target.", (_TARGET,), Shape.ITEM),
     Operation("target.delete", "Delete a target; its disks stay.", (_TARGET,)),
+    Operation("target.redirect", "Send a target's initiators to another portal.", (
+        _TARGET,
+        _maybe("portal", Kind.PORTAL, "ADDRESS[:PORT] where it is now; nothing: it is here"),
+        _flag("permanent", Kind.FLAG, "for good, so that initiators may remember it"),
+    )),
     Operation("target.set", "Set an attribute or a parameter by LIO's name.", (
         _TARGET,
         Argument("group", Kind.TEXT, "attribute or parameter", True, True, ("attribute", "parameter")),

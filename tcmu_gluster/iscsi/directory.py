@@ -29,6 +29,10 @@ class TargetEntry(Protocol):
         An empty address stands for the one that the initiator is connected to (a portal on 0.0.0.0 or [::]).
         """
 
+    @property
+    def redirect(self) -> Optional[tuple[str, bool]]:
+        """(TargetAddress, for good) of where the target is now, if it isn't here (RFC 7143 11.13.5); else None."""
+
     def allows(self, initiator_name: str, peer_address: str) -> bool:
         """Whether this initiator may log in from this address."""
 

@@ -230,6 +230,10 @@ class Login:
         if not entry.allows(name, self._peer):
             why = f"{target_name} does not admit {name} from {self._peer}"
             raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, why)
+        if entry.redirect is not None:
+            address, permanent = entry.redirect
+            moved = LoginStatus.TARGET_MOVED_PERMANENTLY if permanent else LoginStatus.TARGET_MOVED_TEMPORARILY
+            raise LoginError(moved, f"{target_name} is at {address} now", (("TargetAddress", address),))
         self.entry = entry
         self.parameters.target_name = target_name
 

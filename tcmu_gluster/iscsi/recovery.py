@@ -149,6 +149,16 @@ def tell_others(session: Session, cid: int, but: Optional[Connection] = None) ->
         return
 
 
+def tell_session_drop(session: Session) -> None:
+    """Asynchronous message 3: we drop all connections of this session (RFC 7143 11.9.1); no task will be kept."""
+    for connection in session.connections.values():
+        if connection.responder.open and session.entry is not None:
+            connection.output.respond(
+                ASYNC_MESSAGE, initiator_task_tag=NO_TAG, async_event=AsyncEvent.SESSION_DROP,
+                parameter2=session.parameters.default_time2wait, parameter3=0,
+            )  # fmt: skip
+
+
 def reassign(
     connection: Connection, session: Session, request: Any
 ) -> tuple[ManagementResponse, Optional[IscsiCommand]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from tcmu_gluster.iscsi.directory import TargetEntry
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.pdu import LoginError, LoginStatus
-from tcmu_gluster.iscsi.recovery import Lost, Parked, end_waiting, give_up
+from tcmu_gluster.iscsi.recovery import Lost, Parked, end_waiting, give_up, tell_session_drop
 from tcmu_gluster.iscsi.serial import CommandWindow
 from tcmu_gluster.iscsi.task_set import TaskSet
 from tcmu_gluster.scsi.command import Nexus
@@ -114,10 +114,15 @@ class SessionRegistry:
             self._by_key[probe.key] = probe
         return probe
 
-    def end(self, session: Session, why: str) -> None:
-        """The session ends: no connection of it goes on. Its last connection tells its shell (SessionEnded)."""
+    def end(self, session: Session, why: str, *, tell: bool = False) -> None:
+        """The session ends: no connection of it goes on. Its last connection tells its shell (SessionEnded).
+
+        tell: its initiator hears so first (asynchronous message 3).
+        """
         if session.ended:
             return
+        if tell:
+            tell_session_drop(session)
         session.ended = True
         self.by_tsih.pop(session.tsih, None)
         if self._by_key.get(session.key) is session:

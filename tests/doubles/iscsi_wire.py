@@ -34,6 +34,7 @@ class Entry:
         self.portal_group_tag = 1
         self.relative_target_port = 1
         self.refused: set[str] = set()
+        self.redirect: Optional[tuple[str, bool]] = None
 
     def allows(self, initiator_name: str, peer_address: str) -> bool:
         return initiator_name not in self.refused

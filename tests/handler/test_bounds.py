@@ -17,15 +17,17 @@ def test_every_bound_reaches_the_engine() -> None:
     async def story() -> None:
         given = Settings(
             max_connections=11, max_connections_per_address=7, max_logins=5, max_logins_per_address=3, login_seconds=4,
-            ping_seconds=6,
-            session_commands=32, buffer_mib=2, connection_buffer_mib=1,
+            session_commands=32, session_connections=2,
+            error_recovery_level=1, ping_seconds=6, data_seconds=9, buffer_mib=2, connection_buffer_mib=1,
         )  # fmt: skip
         front = make_front(asyncio.get_running_loop(), given)
         limits = front.admission.limits
         assert (limits.connections, limits.connections_per_address) == (11, 7)
         assert (limits.logins, limits.logins_per_address) == (5, 3)
         assert (front.settings.login_seconds, front.settings.window) == (4.0, 32)
-        assert front.settings.ping_seconds == 6.0
+        settings = front.settings
+        assert (settings.ping_seconds, settings.data_seconds) == (6.0, 9.0)
+        assert (settings.max_connections, settings.error_recovery_level) == (2, 1)
         assert (front.pool.limit_bytes, front.settings.connection_buffer_bytes) == (2 << 20, 1 << 20)
         await front.stop(0)
 
@@ -34,6 +36,8 @@ def test_every_bound_reaches_the_engine() -> None:
 
 @pytest.mark.parametrize("wrong", [
     {"max_logins": 0}, {"max_logins_per_address": 0}, {"buffer_mib": 0}, {"session_commands": 5000},
+    {"session_connections": 0}, {"error_recovery_level": 3}, {"ping_seconds": 0},
+    {"data_seconds": 0},
     {"login_seconds": 0}, {"chap_weakest_algorithm": "md4"}, {"chap_shortest_secret_bytes": 0},
     {"user": "x", "lio": "on"},
 ])  # fmt: skip

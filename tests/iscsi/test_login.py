@@ -336,3 +336,15 @@ def test_joining_a_session_with_one_connection_is_refused() -> None:
     wire.pump()
     assert second.login_status == 0x0206
     assert not first.connection.wants_close
+
+
+@pytest.mark.parametrize(("permanent", "status"), [(False, 0x0101), (True, 0x0102)])
+def test_a_target_that_moved_says_where_it_is(permanent: bool, status: int) -> None:
+    entry = Entry()
+    entry.redirect = ("192.0.2.9:3260", permanent)
+    wire = Wire(login=False, directory=Directory(entry))
+    wire.initiator.login()
+    wire.pump()
+    (answer,) = [answer for answer in wire.initiator.every if answer.opcode == 0x23]
+    assert (answer.fields.status, answer.data) == (status, b"TargetAddress=192.0.2.9:3260\0")  # RFC 7143 11.13.5, 13.8
+    assert wire.connection.wants_close and not wire.refusals[0].unproved

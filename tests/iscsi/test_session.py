@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcmu_gluster.iscsi.keys import Parameters
-from tcmu_gluster.iscsi.pdu import LoginError, LoginStatus
+from tcmu_gluster.iscsi.pdu import LoginError, LoginStatus, Opcode
 from tcmu_gluster.iscsi.serial import CommandWindow
 from tcmu_gluster.iscsi.session import Session, SessionRegistry, transport_id
 from tests.doubles.iscsi_wire import Entry, Wire
@@ -118,3 +118,15 @@ def test_reinstatement_ends_the_old_connection_and_its_waiting_commands() -> Non
     new.pump()
     assert again.status == 0
     assert len(new.registry) == 1
+
+
+def test_a_session_that_we_end_is_told_so() -> None:
+    wire = Wire()
+    session = wire.connection.session
+    assert session is not None
+    wire.registry.end(session, "an administrator ended it", tell=True)
+    wire.fetch_into_initiator()
+    (message,) = wire.initiator.answers(Opcode.ASYNC_MESSAGE)  # RFC 7143 11.9.1: event 3, Time2Wait, Time2Retain
+    fields = message.fields
+    assert (fields.async_event, fields.parameter2, fields.parameter3) == (3, 2, 0)
+    assert wire.connection.wants_close

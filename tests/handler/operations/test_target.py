@@ -123,3 +123,20 @@ def test_fabrics_that_need_the_kernel_are_refused_in_one_sentence(tmp_path: Path
         assert (await desk.do("portal.add", target=IQN, portal="127.0.0.1:0", transport="tcp"))["now"]
 
     run_desk(tmp_path, scenario)
+
+
+def test_initiators_are_sent_elsewhere_and_back(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        assert (await desk.do("target.redirect", target=IQN, portal="192.0.2.9"))["changed"]
+        shown = desk.engine.directory.targets[IQN]
+        assert shown.redirect == ("192.0.2.9:3260", False)
+        assert not (await desk.do("target.redirect", target=IQN, portal="192.0.2.9:3260"))["changed"]
+        assert (await desk.do("target.redirect", target=IQN, portal="192.0.2.9", permanent=True))["changed"]
+        facts = (await desk.do("target.show", target=IQN))["redirect"]
+        assert facts == {"portal": "192.0.2.9:3260", "permanent": True}
+        assert "portal" in await desk.refused("target.redirect", target=IQN, permanent=True)
+        assert (await desk.do("target.redirect", target=IQN))["changed"] and shown.redirect is None
+        assert "redirect" not in await desk.do("target.show", target=IQN)
+
+    run_desk(tmp_path, scenario)
