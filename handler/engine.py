@@ -294,7 +294,7 @@ class Engine:
         """Ask those to log out whose way in is gone: another portal, or another host, is to be used."""
         for session in self._sessions(iqn):
             for connection in tuple(session.connections.values()):
-                if shown.redirect is not None:
+                if shown.redirect is not None and shown.redirect[0] != connection.local_address:
                     connection.request_logout(self._world.loop.time(), f"the target is at {shown.redirect[0]} now")
                 elif connection.directory.lookup(iqn) is None:
                     connection.request_logout(self._world.loop.time(), "its portal was removed")

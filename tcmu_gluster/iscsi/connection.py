@@ -110,7 +110,7 @@ class Connection:
         self.responder = Responder(self.output)
         self.framing = Framing(settings, self.intake, self.output, self.refuse)
         self.framing.handlers = [self._login_pdu] * 64
-        self._login = Login(directory, registry, settings, peer_address)
+        self._login = Login(directory, registry, settings, peer_address, local_address)
         self._full_feature: Optional[FullFeature] = None
         self.now = self._heard = now
         self._deadline = now + settings.login_seconds

@@ -112,8 +112,16 @@ class Refusal:
 class Login:
     """One connection's login. After `finished`, session_key facts are in entry, parameters, isid, tsih, cid."""
 
-    def __init__(self, directory: Directory, registry: SessionRegistry, settings: Settings, peer_address: str) -> None:
-        self._directory, self._registry, self._settings, self._peer = directory, registry, settings, peer_address
+    def __init__(
+        self,
+        directory: Directory,
+        registry: SessionRegistry,
+        settings: Settings,
+        peer_address: str,
+        local_address: str = "",
+    ) -> None:
+        self._directory, self._registry, self._settings = directory, registry, settings
+        self._peer, self._local = peer_address, local_address
         self.stage = Stage.START
         self.parameters = Parameters()
         self.entry: Optional[TargetEntry] = None
@@ -230,7 +238,7 @@ class Login:
         if not entry.allows(name, self._peer):
             why = f"{target_name} does not admit {name} from {self._peer}"
             raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, why)
-        if entry.redirect is not None:
+        if entry.redirect is not None and entry.redirect[0] != self._local:
             address, permanent = entry.redirect
             moved = LoginStatus.TARGET_MOVED_PERMANENTLY if permanent else LoginStatus.TARGET_MOVED_TEMPORARILY
             raise LoginError(moved, f"{target_name} is at {address} now", (("TargetAddress", address),))

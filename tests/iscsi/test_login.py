@@ -348,3 +348,9 @@ def test_a_target_that_moved_says_where_it_is(permanent: bool, status: int) -> N
     (answer,) = [answer for answer in wire.initiator.every if answer.opcode == 0x23]
     assert (answer.fields.status, answer.data) == (status, b"TargetAddress=192.0.2.9:3260\0")  # RFC 7143 11.13.5, 13.8
     assert wire.connection.wants_close and not wire.refusals[0].unproved
+
+
+def test_who_has_come_to_where_the_target_is_stays() -> None:
+    entry = Entry()
+    entry.redirect = ("192.0.2.1:3260", False)  # the wire's own address
+    assert Wire(directory=Directory(entry)).initiator.full_feature
