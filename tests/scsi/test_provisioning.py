@@ -261,3 +261,23 @@ def test_runs_longer_than_32_bits_are_cut() -> None:
         (0, 0xFFFFFFFF, DEALLOCATED),
         (0xFFFFFFFF, 11, DEALLOCATED),
     ]
+
+
+def test_a_full_volume_is_no_broken_disk_and_works_again_without_a_restart() -> None:
+    """SBC-3 4.7.3.6: DATA PROTECT, SPACE ALLOCATION FAILED; reads, UNMAP and later writes work."""
+    backend = FaultyBackend(memory())
+    host = Host(LogicalUnit(backend))
+    assert host.run(cdb.WRITE_10.pack(transfer_length=1), b"a" * 512).good
+    for raw, data in (
+        (cdb.WRITE_10.pack(transfer_length=1), b"b" * 512),
+        (cdb.WRITE_SAME_16.pack(number_of_logical_blocks=8), b"b" * 512),
+        (cdb.ORWRITE_16.pack(transfer_length=1), b"b" * 512),
+    ):
+        backend.fail("write", errno.ENOSPC)
+        answer = host.run(raw, data)
+        assert (answer.key, answer.asc) == (SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
+        assert host.run(cdb.TEST_UNIT_READY.pack()).good
+        assert host.run(cdb.READ_10.pack(transfer_length=1)).data == b"a" * 512
+    unmap = struct.pack(">HH4xQI4x", 22, 16, 8, 8)
+    assert host.run(cdb.UNMAP.pack(parameter_list_length=len(unmap)), unmap).good
+    assert host.run(cdb.WRITE_10.pack(transfer_length=1), b"b" * 512).good
