@@ -120,7 +120,7 @@ def test_iscsi_test_cu(make_export: MakeExport, capsys: pytest.CaptureFixture[st
     assert len(results) == conformance.TESTS
 
 
-@pytest.mark.parametrize("name", ["removable", "protected", "paced"])
+@pytest.mark.parametrize("name", ["removable", "protected", pytest.param("paced", marks=pytest.mark.full)])
 def test_iscsi_test_cu_on_disks_of_another_kind(name: str, tmp_path: Path) -> None:
     """What an ordinary disk skips: media that come out, disks that can't be written, a SANITIZE that takes a while."""
     disk = conformance.DISKS[name]
