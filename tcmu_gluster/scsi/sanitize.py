@@ -7,9 +7,11 @@ Source: SBC-3 4.11, 5.24.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
-from tcmu_gluster.backends.base import Allocation, Extent, Flush, Map
+from tcmu_gluster.backends.base import Allocation, Extent, Flush, Map, Operation
 from tcmu_gluster.scsi import buffers
 from tcmu_gluster.scsi.background import SANITIZE, State, Work
 from tcmu_gluster.scsi.command import GOOD, Command
@@ -105,10 +107,7 @@ def _erase(unit: LogicalUnit) -> Work:
     at = 0
     while at < end:
         length = min(PIECE_BYTES, end - at)
-        extents = [Extent(at, length, Allocation.DATA)]
-        if unit.backend.capabilities.can_map:
-            extents = yield Map(at, length)
-        for extent in extents:
+        for extent in (yield from _extents(unit, at, length)):
             if extent.allocation is Allocation.DATA:
                 yield from fill(zeros, extent.offset, extent.length, moved)
             else:
@@ -116,6 +115,18 @@ def _erase(unit: LogicalUnit) -> Work:
             at = extent.offset + extent.length
     yield Flush()
     yield from give_all_back(unit)
+
+
+def _extents(unit: LogicalUnit, at: int, length: int) -> Generator[Operation, Any, list[Extent]]:
+    """What is mapped from an offset on; all of it where the storage can't tell."""
+    extents: list[Extent] = []
+    if unit.backend.capabilities.can_map:
+        try:
+            extents = yield Map(at, length)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+    return extents or [Extent(at, length, Allocation.DATA)]
 
 
 def give_all_back(unit: LogicalUnit) -> Work:

@@ -154,3 +154,10 @@ def test_failure_mode_and_the_ways_out(ause: int) -> None:
 
 def test_exit_failure_mode_without_a_failure(host: Host) -> None:
     assert host.run(cdb.SANITIZE_EXIT_FAILURE_MODE.pack()).good
+
+
+def test_block_erase_writes_over_everything_where_the_storage_cannot_tell() -> None:
+    backend = FaultyBackend(RecordingBackend(memory(SIZE)))
+    backend.fail("map", errno.EOPNOTSUPP)
+    assert Host(LogicalUnit(backend)).run(cdb.SANITIZE_BLOCK_ERASE.pack()).good
+    assert ("write", 0, SIZE, False) in backend.inner.calls  # type: ignore[attr-defined]
