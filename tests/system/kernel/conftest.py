@@ -24,10 +24,13 @@ UNSETTLED: frozenset[str] = frozenset(
         "speed_beside_ramdisk_and_tcmu_runner",
         "targetctl_restores_our_disks",
         "multipath_of_our_disk",
-        "targetcli_beside_tcmu_runner_in_both_orders",
+        "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
     )
 )
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
+
+LONG = frozenset(("targetcli_beside_tcmu_runner_in_both_orders",))
+"""Scenarios that pass but take minutes (two tcmu-runners, four shells): they run with --full too."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -35,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("job")
     if marker and "scenario" in metafunc.fixturenames:
         names = [entry.name for entry in runner.load().values() if entry.job == marker.args[0]]
-        marks = {name: [pytest.mark.full] for name in UNSETTLED}
+        marks = {name: [pytest.mark.full] for name in UNSETTLED | LONG}
         metafunc.parametrize("scenario", [pytest.param(name, marks=marks.get(name, [])) for name in names])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import daemon, lio, load, services
@@ -11,6 +12,7 @@ from ..runner import scenario
 from ..shell import expect, run, say, wait_for
 
 IQN = "iqn.2024-01.test.vm:tree"
+USER, OURS = "/backstores/user:gluster", "/backstores/gluster"
 TPG = f"/iscsi/{IQN}/tpg1"
 SCRIPT = f"""
 /backstores/gluster create name=tree volume=vol host=vm path=/tree size=32M
@@ -124,7 +126,6 @@ def libiscsi_and_qemu(serial: str) -> None:
 
 def beside(order: str) -> None:
     """Plain targetcli and ours with tcmu-runner on the bus too."""
-    wait_for("we are registered", lambda: "registered" in daemon.ask("status")["targetcli"], limit=60)
     with Cli(PLAIN) as cli:
         listed = cli.run("ls /backstores")
         expect("user:gluster" in listed and "user:qcow" in listed, f"targetcli shows both handlers ({order})")
@@ -144,18 +145,58 @@ def beside(order: str) -> None:
         expect("o- beside" not in cli.run("ls /backstores"), "nothing is left")
 
 
-@scenario(limit=600)
-def targetcli_beside_tcmu_runner_in_both_orders() -> None:
-    """Whoever has the D-Bus name, plain targetcli and targetcli-gluster make and delete disks of ours."""
+def in_both_orders(act: Callable[[str], None]) -> None:
+    """act with tcmu-runner started first, and with it started last."""
     lio.start()
-    daemon.uri("beside")
     services.start_dbus()
     served = daemon.Daemon()
     served.stop()
     with services.TcmuRunner():
         served.start()
-        beside("tcmu-runner first")
+        wait_for("we are registered", lambda: "registered" in daemon.ask("status")["targetcli"], limit=60)
+        act("tcmu-runner first")
     wait_for("the name is ours when tcmu-runner has ended", lambda: "is ours" in daemon.ask("status")["targetcli"])
     with services.TcmuRunner():
-        beside("tcmu-runner second")
+        wait_for("we are registered", lambda: "registered" in daemon.ask("status")["targetcli"], limit=60)
+        act("tcmu-runner second")
     served.stop()
+
+
+@scenario(limit=600)
+def targetcli_beside_tcmu_runner_in_both_orders() -> None:
+    """Whoever has the D-Bus name, plain targetcli and targetcli-gluster make and delete disks of ours."""
+    daemon.uri("beside")
+    in_both_orders(beside)
+
+
+def whole_life(cli: Cli, node: str, create: str) -> None:
+    """A disk named life is created, listed, exported and used over iSCSI, saved, cleared, restored and deleted."""
+    cli.run(f"{node} create name=life {create}")
+    expect(lio.backstore("life").exists(), "the disk is made")
+    cli.run(f"/iscsi create {IQN}", f"{TPG}/luns create {node}/life", f"{TPG}/acls create {services.INITIATOR}")
+    expect("vol@vm/life (32.0MiB) activated" in cli.run("ls /"), "ls shows it")
+    data, serial = use()
+    cli.run("saveconfig /run/life.json", "clearconfig confirm=True")
+    expect("vol@vm/life" not in cli.run("ls /"), "clearconfig cleared it")
+    expect(not list(lio.CORE.glob("user_*/life")), "LIO has nothing left of it")
+    cli.run("restoreconfig /run/life.json")
+    expect("vol@vm/life (32.0MiB) activated" in cli.run("ls /"), "restoreconfig brought it back")
+    expect(use(data)[1] == serial, "with its bytes and its serial number")
+    cli.run(f"/iscsi delete {IQN}", f"{node} delete life")
+    expect("vol@vm/life" not in cli.run("ls /"), "delete took it away")
+    wait_for("the daemon has let it go", lambda: daemon.ask("status")["lio"]["disks"] == 0)
+
+
+@scenario(limit=900)
+def a_disks_whole_life_beside_tcmu_runner_in_both_orders() -> None:
+    """The same with saving, clearing, restoring and an export over iSCSI, by plain targetcli and by ours."""
+    daemon.uri("life")
+    services.start_iscsid()
+
+    def lives(order: str) -> None:
+        with Cli(PLAIN) as cli:
+            whole_life(cli, USER, "size=32M cfgstring=vol@vm/life control=nl_reply_supported=-1")
+        with Cli(GLUSTER) as cli:
+            whole_life(cli, OURS, "volume=vol host=vm size=32M")
+
+    in_both_orders(lives)
