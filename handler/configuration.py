@@ -4,7 +4,8 @@
     fabric_modules      {"name": "iscsi", "discovery_enable_auth", "discovery_userid", ...}
     targets             {"fabric": "iscsi", "wwn", "tpgs": [{"tag": 1, "luns", "node_acls", "portals", "attributes"}]}
     tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]},      ours: LIO has no rules for addresses, and
-                         "private_luns": {IQN: [LUN, ...]}}                 shows every LUN to those without an ACL
+                         "private_luns": {IQN: [LUN, ...]},                 shows every LUN to those without an ACL,
+                         "tids": {IQN: number}, "tgt": {...}}               and tgtadm's words (operations/tgt.py)
 
 Keys that nobody here knows stay as they are.
 """
@@ -111,8 +112,14 @@ class Configuration:
             raise OperationError(f"there is no target {iqn}; `tcmu-gluster target list` shows what there is")
         return target
 
-    def add_target(self, iqn: str, portals: tuple[Portal, ...]) -> Object:
-        """A target with one portal group that nobody may log in to yet."""
+    def add_target(self, iqn: str, portals: tuple[Portal, ...], tid: Optional[int] = None) -> Object:
+        """A target with one portal group that nobody may log in to yet. Raises OperationError if tid is taken."""
+        numbers = self.number_targets()
+        if tid is not None:
+            owner = next((name for name, number in numbers.items() if number == tid), None)
+            if tid < 1 or owner is not None:
+                raise OperationError(f"the tid {tid} is taken by {owner}" if owner else "a tid is 1 or more")
+            numbers[iqn] = tid
         target: Object = {"fabric": "iscsi", "wwn": iqn, "tpgs": [{
             "tag": 1, "enable": True, "attributes": {**CLOSED_ATTRIBUTES, "authentication": 0}, "parameters": {},
             "luns": [], "node_acls": [], "portals": [],
@@ -120,7 +127,31 @@ class Configuration:
         self.root["targets"].append(target)
         for portal in portals:
             self.add_portal(iqn, portal)
+        self.number_targets()
         return target
+
+    def number_targets(self) -> dict[str, int]:
+        """IQN -> the number (tgt's tid) by which scripts know a target; one without gets the lowest free one.
+
+        LIO has no such number, so it stands among what is ours, and a file of LIO's is numbered in its order.
+        """
+        kept = self.root[OURS].get("tids")
+        names = [target["wwn"] for target in self.targets()]
+        numbers: dict[str, int] = {}
+        for iqn, number in kept.items() if isinstance(kept, dict) else ():
+            if iqn in names and isinstance(number, int) and number > 0 and number not in numbers.values():
+                numbers[iqn] = number
+        for iqn in names:
+            if iqn not in numbers:
+                taken = set(numbers.values())
+                numbers[iqn] = next(number for number in range(1, len(names) + 2) if number not in taken)
+        self.root[OURS]["tids"] = numbers
+        return numbers
+
+    def common_portals(self) -> list[str]:
+        """Portals of no target in particular: new targets listen there too (tgtadm's portals)."""
+        portals = self.root[OURS].get("portals")
+        return [str(portal) for portal in portals] if isinstance(portals, list) else []
 
     def remove_target(self, iqn: str) -> None:
         """Forget a target with all that is below it. Raises OperationError."""
@@ -128,6 +159,7 @@ class Configuration:
         self.root[OURS]["networks"].pop(iqn, None)
         self.root[OURS].get("private_luns", {}).pop(iqn, None)
         self.root[OURS].get("redirects", {}).pop(iqn, None)
+        self.number_targets()
 
     def redirect(self, iqn: str) -> Optional[tuple[str, bool]]:
         """(where a target's initiators are sent, whether for good), or None."""

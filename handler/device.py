@@ -19,7 +19,6 @@ from tcmu_gluster.config.cfgstring import StateId
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
-from tcmu_gluster.scsi.identity import identity_of_serial
 from tcmu_gluster.scsi.limits import BLOCK_SIZES_BYTES
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.tcmu import actions
@@ -31,7 +30,7 @@ from tcmu_gluster.tcmu.uio import UioDevice, read_device
 
 from .tcmu_front import Mapping, TcmuFront
 from .units import options_of, stop_background
-from .world import World, flush, make_unit, on_lease_lost, reason_of
+from .world import World, flush, identity_of, make_unit, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +205,7 @@ class Device:
         unit = make_unit(self.name, backend, info.serial, options_of(
             DiskShape.chosen(record), block_size_bytes=block_bytes, write_protected=read_only,
             reservations=False, ports=False,  # the kernel knows initiators and ports, we don't
-        ))  # fmt: skip
+        ), record)  # fmt: skip
         unit.blocks = info.size_bytes // block_bytes
         if not info.write_cache:
             unit.set_write_cache(False)
@@ -227,7 +226,7 @@ class Device:
         """The serial is written after ADDED and before the first LUN: so at the first command it is there to stay."""
         serial = self._directory.serial()
         if serial and self.unit is not None and serial != self.unit.identity.serial:
-            self.unit.identity = identity_of_serial(serial)
+            self.unit.identity = identity_of(serial, self._world.disk_files.read(serial))
         self.serial = serial or self.serial
 
     # -- its ends -----------------------------------------------------------------------------------------------------

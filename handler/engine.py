@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
@@ -49,9 +49,10 @@ class EngineDisk:
         size_bytes: int,
         read_only: bool,
         shape: DiskShape = PLAIN,
+        record: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.name, self.backing, self.serial, self.read_only = name, backing, serial, read_only
-        self.size_bytes, self.shape = size_bytes, shape
+        self.size_bytes, self.shape, self.record = size_bytes, shape, record or {}
         self.reason = "it was not opened yet"
         self.backend: Optional[Backend] = None
         self.unit: Optional[LogicalUnit] = None
@@ -64,7 +65,10 @@ class EngineDisk:
     def take(self, backend: Backend) -> None:
         """It is open now."""
         self.backend, self.reason = backend, ""
-        self.unit = make_unit(self.name, backend, self.serial, options_of(self.shape, write_protected=self.read_only))
+        options = options_of(self.shape, write_protected=self.read_only)
+        self.unit = make_unit(self.name, backend, self.serial, options, self.record)
+        if self.record.get("write_cache") is False:
+            self.unit.set_write_cache(False)
         self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
 
 
@@ -180,7 +184,7 @@ class Engine:
         else:
             backing = named
         size_bytes, read_only = int(entry.get("size") or 0), bool(record.get("read_only"))
-        return EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record))
+        return EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record), record)
 
     async def _drop_disks(self, wanted: Configuration) -> None:
         for name, disk in list(self.disks.items()):

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 KEPT_BACKUPS = 10
 LONGEST_STATE_BYTES = 64 << 20
 _BACKUP = re.compile(r"saveconfig-([0-9]{1,18})\.json", re.ASCII)
-_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
+SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -140,7 +140,7 @@ class DiskFiles:
         self._directory = directory
 
     def _path(self, serial: str) -> Path:
-        if not _SERIAL.fullmatch(serial):
+        if not SERIAL.fullmatch(serial):
             raise ConfigError(f"{serial[:60]!r} is not a serial number")
         return self._directory / f"{serial}.json"
 
@@ -166,7 +166,7 @@ class DiskFiles:
     def all(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(serial, record) of every disk whose file can be used."""
         for path in sorted(self._directory.glob("*.json")) if self._directory.is_dir() else ():
-            if _SERIAL.fullmatch(path.stem):
+            if SERIAL.fullmatch(path.stem):
                 record = self.read(path.stem)
                 if record:
                     yield path.stem, record

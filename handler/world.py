@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.scsi.command import Command
 from tcmu_gluster.scsi.copies import CopyManager
-from tcmu_gluster.scsi.identity import identity_of_serial
+from tcmu_gluster.scsi.identity import Identity, identity_as_recorded, identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.tcmu.access import AccessFactory, best_access
@@ -99,14 +99,25 @@ class World:
         return await self.in_thread(open_)
 
 
-def make_unit(name: str, backend: Backend, serial: str, options: UnitOptions) -> LogicalUnit:
+def identity_of(serial: str, record: Mapping[str, Any]) -> Identity:
+    """Who a disk with this serial is; record (our file about it) may hold what another target called it."""
+    try:
+        return identity_as_recorded(serial, record.get("identity") or {})
+    except (AttributeError, ValueError) as error:
+        log.error("serial %s: what is recorded of its identity can't be used: %s", serial, error)
+        return identity_of_serial(serial)
+
+
+def make_unit(
+    name: str, backend: Backend, serial: str, options: UnitOptions, record: Optional[Mapping[str, Any]] = None
+) -> LogicalUnit:
     """A disk on an open backend. Without a serial the identity follows from the data."""
 
     def report(command: Command, error: BaseException) -> None:
         trouble = not isinstance(error, OSError)
         log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
 
-    identity = identity_of_serial(serial) if serial else None
+    identity = identity_of(serial, record or {}) if serial else None
     return LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
 
 

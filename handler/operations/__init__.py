@@ -8,7 +8,7 @@ from typing import Any
 
 from tcmu_gluster.control.operations import OPERATIONS, Shape, find
 
-from . import access, disk, look, overview, session, target, tree, whole
+from . import access, disk, look, overview, session, target, tgt, tree, whole
 from .context import Context, Report
 
 Handler = Callable[[Context, dict[str, Any], Report], Awaitable[dict[str, Any]]]
@@ -48,6 +48,13 @@ HANDLERS: dict[str, Handler] = {
     "volume.list": look.volumes,
     "volume.files": look.files,
     "configuration": tree.configuration,
+    "tgt.show": tgt.show,
+    "tgt.add": tgt.add,
+    "tgt.remove": tgt.remove,
+    "tgt.update": tgt.update,
+    "tgt.account": tgt.account,
+    "tgt.bind": tgt.bind,
+    "tgt.portal": tgt.portal,
     "save": whole.save,
     "restore": whole.restore,
     "clear": whole.clear,

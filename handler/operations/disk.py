@@ -9,15 +9,16 @@ from tcmu_gluster.config.cfgstring import to_cfgstring
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.sizes import format_size, parse_size
 from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError, TcmuGlusterError
-from tcmu_gluster.scsi.identity import identity_from, naa_of
+from tcmu_gluster.scsi.identity import IDENTITY_KEYS, identity_as_recorded, identity_from
 from tcmu_gluster.tcmu.device_life import DeviceState
 
 from .. import backing_files
 from ..device import Device
 from ..engine import EngineDisk
-from ..state import state_id_of
-from ..world import reason_of
+from ..state import SERIAL, state_id_of
+from ..world import identity_of, reason_of
 from .context import Context, Report, now
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
     """Make the file if need be, find out who the data is, and let a front serve it; or leave nothing behind."""
     name, backing = args["name"], parse_backing(args["uri"])
     front = args["front"] or "engine"
+    check_identity(args)
     present = _describe(context, name)
     if present is not None:
         return _already(present, backing, front, args["size"])
@@ -50,14 +52,31 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
     return now(f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {_FRONTS[front]}", disk=made)
 
 
+def check_identity(args: dict[str, Any]) -> None:
+    """Raises UsageError for an identity that SCSI has no room for."""
+    serial = args["serial"]
+    if serial is not None and not SERIAL.fullmatch(serial):
+        raise UsageError(f"{serial[:60]!r} is not a serial number: use letters, digits, '.', '_' and '-'")
+    try:
+        identity_as_recorded(serial or "", {key: args[key] for key in IDENTITY_KEYS})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[str, Any]) -> EngineDisk:
     """Find out who the data is, keep a file about it, and let the front serve it."""
     backend = await context.world.open_backing(
         disk.backing, create_size_bytes=disk.size_bytes or None, read_only=disk.read_only
     )
-    disk.serial, disk.size_bytes = identity_from(backend.identity).serial, backend.size_bytes
+    disk.serial = args["serial"] or identity_from(backend.identity).serial
+    disk.size_bytes = backend.size_bytes
     record = {"name": disk.name, "uri": str(disk.backing), "front": front, "read_only": disk.read_only,
               "prealloc": args["prealloc"] or "off", **disk.shape.as_record()}  # fmt: skip
+    kept = {key: args[key] for key in IDENTITY_KEYS if args[key]}
+    record.update({"identity": kept} if kept else {}, **args.get("more", {}))
+    if args["write_cache"] == "off":
+        record["write_cache"] = False
+    disk.record = record
     try:
         _refuse_twin(context, disk.name, serial=disk.serial)
         context.world.disk_files.write(disk.serial, record)
@@ -160,6 +179,7 @@ async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
         "size_bytes": disk.size_bytes,
         "serial": disk.serial,
         "block_bytes": disk.shape.logical_block_bytes,
+        "write_cache": disk.record.get("write_cache"),
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
     }
     context.devices.listen()
@@ -228,7 +248,9 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     """All about one disk."""
     facts = _find(context, args["name"])
     if facts["serial"]:
-        facts["naa"] = naa_of(facts["serial"]).hex()
+        identity = identity_of(facts["serial"], context.world.disk_files.read(facts["serial"]))
+        facts["naa"] = identity.naa.hex()
+        facts.update(vendor=identity.vendor, product=identity.product, revision=identity.revision)
     device = context.devices.find(args["name"]) if facts["front"] == "lio" else None
     served = device if device is not None else context.engine.disks.get(args["name"])
     backend = served.backend if served is not None else None
@@ -353,7 +375,7 @@ async def move(context: Context, args: dict[str, Any], report: Report) -> dict[s
     backing, serial = parse_backing(facts["uri"]), facts["serial"]
     record = context.world.disk_files.read(serial)
     read_only = bool(record.get("read_only"))
-    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only, DiskShape.chosen(record))
+    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only, DiskShape.chosen(record), record)
     await _take_away(context, facts)
     try:
         await _serve(context, disk, to)

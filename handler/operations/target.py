@@ -11,6 +11,7 @@ from tcmu_gluster.config.names import default_iqn
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError
 
+from ..portal_group import is_enabled
 from .context import Context, Report, now
 
 _MOVE = "move the disk there: tcmu-gluster disk move NAME --to lio (docs/fabrics.md)"
@@ -25,11 +26,15 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
     """A target on the portals of the settings; nobody may log in yet."""
     iqn = args["target"] or default_iqn(os.uname().nodename, secrets.token_hex(6))
     if context.configuration.find_target(iqn) is not None:
-        return now(f"target {iqn} is there", False, target=iqn)
+        tid = context.configuration.number_targets()[iqn]
+        if args["tid"] not in (None, tid):
+            raise OperationError(f"there is a target {iqn} already, with the tid {tid}")
+        return now(f"target {iqn} is there", False, target=iqn, tid=tid)
     wanted = context.configuration.copy()
-    wanted.add_target(iqn, context.world.settings.portals)
+    portals = dict.fromkeys((*context.world.settings.portals, *map(parse_portal, wanted.common_portals())))
+    wanted.add_target(iqn, tuple(portals), args["tid"])
     await context.change(wanted)
-    where = ", ".join(map(str, context.world.settings.portals)) or "nowhere: add a portal"
+    where = ", ".join(map(str, portals)) or "nowhere: add a portal"
     return now(f"target {iqn} listens on {where}; nobody may log in until tcmu-gluster acl allow {iqn} ...", target=iqn)
 
 
@@ -40,6 +45,8 @@ def _facts(context: Context, iqn: str) -> dict[str, Any]:
         "target": iqn,
         "portals": [str(portal) for portal in configuration.portals(iqn)],
         "luns": len(configuration.luns(iqn)),
+        "tid": configuration.number_targets()[iqn],
+        "enabled": is_enabled(configuration.group(iqn)),
         "allowed": [str(rule) for rule in configuration.rules(iqn)],
         "sessions": sessions,
     }

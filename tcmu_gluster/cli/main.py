@@ -32,6 +32,7 @@ NOUNS = {
     "chap": "passwords of a target",
     "session": "who is logged in",
     "volume": "Gluster volumes",
+    "tgt": "what only tcmu-gluster-tgtadm needs",
 }
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 130
 

@@ -157,6 +157,15 @@ _DISK = _word("name", Kind.DISK, "the disk's name")
 _TARGET = _word("target", Kind.TARGET, "the target's IQN")
 _FOR = Argument("initiator", Kind.INITIATOR, "only for this initiator", typed="for")
 _DISCOVERY = _flag("discovery", Kind.FLAG, "instead of a target: who asks which targets there are")
+_MAKE = (
+    _flag("serial", Kind.TEXT, "its serial number, if another target has shown it before"),
+    _flag("naa", Kind.TEXT, "its NAA designator there, in hexadecimal digits"),
+    _flag("vendor", Kind.TEXT, "its vendor there, at most 8 characters"),
+    _flag("product", Kind.TEXT, "its product name there, at most 16 characters"),
+    _flag("revision", Kind.TEXT, "its revision there, at most 4 characters"),
+    _flag("scsi_id", Kind.TEXT, "its T10 vendor designator there, at most 64 characters"),
+    _flag("write_cache", Kind.TEXT, "off: every write is stable before it is answered", "on", "off"),
+)
 _MINUTES = 3600  # what copies or allocates a disk reports progress; this bounds its silence
 
 _TABLE = (
@@ -172,6 +181,7 @@ _TABLE = (
         _flag("provisioning", Kind.TEXT, "whether hosts may give space back", *PROVISIONINGS),
         _flag("removable", Kind.FLAG, "hosts may eject and load the medium"),
         _flag("background_rate", Kind.SIZE, "most that FORMAT UNIT and SANITIZE write a second, as in 50M"),
+        *_MAKE,
     ), time_limit_seconds=_MINUTES),
     Operation("disk.list", "List the disks.", (), Shape.LIST, ("name", "front", "size_bytes", "state", "uri")),
     Operation("disk.show", "Show all about one disk.", (_DISK,), Shape.ITEM),
@@ -193,6 +203,7 @@ _TABLE = (
     # -- targets of the engine
     Operation("target.create", "Make an iSCSI target.", (
         _maybe("target", Kind.TARGET, "its IQN; one is made up if there is none"),
+        _flag("tid", Kind.NUMBER, "the number by which tgtadm's scripts know it; the lowest free one if there is none"),
     )),
     Operation("target.list", "List the targets.", (), Shape.LIST, ("target", "portals", "luns", "allowed", "sessions")),
     Operation("target.show", "Show all about one target.", (_TARGET,), Shape.ITEM),
@@ -281,6 +292,40 @@ _TABLE = (
     ), Shape.ITEM),
     Operation("session.close", "End a session; its initiator may log in again.", (
         _word("id", Kind.NUMBER, "the session's id"),
+    )),
+    # -- what tgtadm has a word for, and nobody else: for tcmu-gluster-tgtadm
+    Operation("tgt.show", "Show everything as tgtadm's --op show needs it.", (), Shape.ITEM),
+    Operation("tgt.add", "Show a file as a LUN of a target, making a disk of it if it is none yet.", (
+        _TARGET,
+        _word("lun", Kind.NUMBER, "the LUN"),
+        _word("uri", Kind.URI, "the backing"),
+        _flag("read_only", Kind.FLAG, "initiators may not write"),
+        _flag("block_size", Kind.TEXT, "512 bytes; 512 on 4096 (512e); or 4096", *BLOCK_SIZES),
+        *_MAKE,
+    ), time_limit_seconds=300),
+    Operation("tgt.update", "Change what a disk is called, or how it is shown; nobody may be logged in.", (
+        _TARGET,
+        _word("lun", Kind.NUMBER, "the LUN"),
+        _flag("read_only", Kind.TEXT, "initiators may not write", "yes", "no"),
+        *_MAKE,
+    ), time_limit_seconds=300),
+    Operation("tgt.remove", "Take a LUN away, and its disk if tgt.add made it; the file stays.", (
+        _TARGET, _word("lun", Kind.NUMBER, "the LUN"),
+    ), time_limit_seconds=300),
+    Operation("tgt.account", "Remember a user and a password, to be bound to targets.", (
+        _word("user", Kind.TEXT, "the user's name"),
+        _flag("password", Kind.SECRET, "12 to 16 characters"),
+        _flag("forget", Kind.FLAG, "forget the user, and take it from every target"),
+    )),
+    Operation("tgt.bind", "Ask a target's initiators for a remembered user's password.", (
+        _TARGET,
+        _word("user", Kind.TEXT, "the user's name"),
+        _flag("outgoing", Kind.FLAG, "the target proves itself with it"),
+        _flag("undo", Kind.FLAG, "no more"),
+    )),
+    Operation("tgt.portal", "Let every target listen there, also new ones.", (
+        _word("portal", Kind.PORTAL, "ADDRESS[:PORT]"),
+        _flag("undo", Kind.FLAG, "no more"),
     )),
     # -- the whole
     Operation("volume.list", "List the volumes of a server that are known here.", (

@@ -117,8 +117,7 @@ def designator(code_set: int, type_: int, value: bytes, association: int = LOGIC
 def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """83h Device Identification: what names the disk, then the port that the nexus came through."""
     identity = unit.identity
-    vendor_and_serial = identity.vendor.encode("ascii").ljust(8) + identity.serial.encode("ascii", "replace")
-    page = designator(BINARY, NAA, identity.naa) + designator(ASCII, T10_VENDOR_ID, vendor_and_serial)
+    page = designator(BINARY, NAA, identity.naa) + designator(ASCII, T10_VENDOR_ID, identity.t10_designator)
     if nexus.target_name:
         port = nexus.relative_target_port
         page += designator(BINARY, RELATIVE_TARGET_PORT, port.to_bytes(4, "big"), TARGET_PORT, ISCSI)
