@@ -118,6 +118,7 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
     """Nobody takes over after kill -9: `tcmu-gluster recover` ends a hanging command and a hanging configfs writer."""
     backing = daemon.uri("lost")
     with daemon.Daemon() as served, daemon.Disk("lost", backing, "8M") as disk, lio.LoopDisk(disk.backstore) as local:
+        load.read_directly(local.device)  # once Linux has looked for partitions: that would hang too, elsewhere
         served.kill()
         hanging = start(
             "dd", f"if={local.device}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", log="/run/dd.log"
