@@ -11,7 +11,8 @@ from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
 
-from ..configuration import PLUGIN, Configuration, Object
+from ..configuration import OURS, PLUGIN, Configuration, Object
+from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, now
 
@@ -85,6 +86,9 @@ def merged(present: Configuration, found: Configuration) -> Configuration:
 def convert(root: Object) -> tuple[Configuration, list[str]]:
     """A configuration that the engine can serve, from a file of LIO's or ours, and what it had to leave out."""
     configuration = Configuration(root).copy()
+    wrong = wrong_in(configuration.root[OURS], ACCESS, OURS)
+    if wrong:  # who may see what stands there: leaving it out would open doors
+        raise OperationError(f"the saved configuration is not in our form: {wrong}")
     skipped: list[str] = []
     kept, names = [], set()
     for entry in configuration.root["storage_objects"]:
@@ -100,6 +104,10 @@ def convert(root: Object) -> tuple[Configuration, list[str]]:
     targets = []
     for target in configuration.root["targets"]:
         if isinstance(target, dict) and target.get("fabric") == "iscsi" and isinstance(target.get("wwn"), str):
+            wrong = wrong_in(target.get("tpgs") or [], TARGET["tpgs"], "tpgs")
+            if wrong:
+                skipped.append(f"target {target['wwn']}: {wrong}")
+                continue
             targets.append(target)
             skipped += _drop_luns(target, names)
         else:
@@ -130,6 +138,8 @@ def _drop_luns(target: Object, names: set[str]) -> list[str]:
 def convert_disk(entry: Object) -> Object:
     """A storage object as the engine keeps it. Raises ConfigError with the reason why it can't."""
     plugin, name = entry["plugin"], entry["name"]
+    if not isinstance(name, str):
+        raise TypeError("its name is no text")
     if plugin == PLUGIN:
         if not str(entry["config"]).startswith(f"{SUBTYPE}/"):
             raise ConfigError(f"its handler is {str(entry['config']).partition('/')[0]}, not ours")
