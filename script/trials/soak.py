@@ -225,7 +225,9 @@ async def watch_memory(soak: Soak) -> None:
         kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
         soak.memory.append((time.monotonic(), kib))
         if len(soak.memory) % 30 == 0:
-            print(f"  {len(soak.memory) // 30} min: {kib / 1024:.1f} MiB, {soak.book.checked:,} blocks", file=sys.stderr)
+            print(
+                f"  {len(soak.memory) // 30} min: {kib / 1024:.1f} MiB, {soak.book.checked:,} blocks", file=sys.stderr
+            )
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(soak.stop.wait(), SAMPLE_SECONDS)
 
@@ -296,7 +298,10 @@ async def soak_for(soak: Soak, seconds: float, sessions: int, server: Optional[G
     await asyncio.wait(workers, timeout=2 * HANG_SECONDS)
     for task in [*workers, *others]:
         if task.done() and (error := task.exception()):
-            soak.problems.append("the trial itself broke:\n" + "".join(traceback.format_exception(type(error), error, error.__traceback__)))
+            soak.problems.append(
+                "the trial itself broke:\n"
+                + "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            )
     await asyncio.gather(*others, return_exceptions=True)
     await verify(soak, sessions, "at the end")
 
@@ -328,7 +333,9 @@ def served(gluster: bool, sessions: int) -> Iterator[tuple[str, Optional[Gluster
 
 def report(soak: Soak, minutes: float, sessions: int) -> int:
     """Print the figures; the exit status."""
-    print(f"{minutes:g} minutes, {sessions} sessions: " + ", ".join(f"{n:,} {w}" for w, n in sorted(soak.counts.items())))
+    print(
+        f"{minutes:g} minutes, {sessions} sessions: " + ", ".join(f"{n:,} {w}" for w, n in sorted(soak.counts.items()))
+    )
     first, last, ratio = growth(soak.memory)
     print(f"{soak.book.checked:,} blocks verified, {len(soak.book.faults)} lost, stale or torn")
     print(f"memory after warm-up {first / 1024:.1f} MiB, at the end {last / 1024:.1f} MiB ({ratio:+.1%})")
