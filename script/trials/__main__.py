@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script.trials import soak
+from script.trials import power_cut, soak
 
 
 def main() -> int:
@@ -17,7 +17,15 @@ def main() -> int:
     one.add_argument("--sessions", type=int, default=64)
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--memory", action="store_true", help="a disk in memory instead of a replicated volume")
+    one.add_argument("--up", type=float, default=20, metavar="SECONDS", help="how long all bricks are there")
+    one.add_argument("--down", type=float, default=12, metavar="SECONDS", help="how long one of them is dead")
+    one.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the volume")
     one.set_defaults(run=soak.main)
+    one = trials.add_parser("power-cut", help="kill -9 of the engine on a disk that loses what was not flushed")
+    one.add_argument("--rounds", type=int, default=500)
+    one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--liar", action="store_true", help="a disk that ignores flushes: violations must be found")
+    one.set_defaults(run=power_cut.main)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

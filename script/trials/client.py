@@ -1,5 +1,8 @@
-"""An iSCSI session over TCP for trials: the sans-IO initiator of the tests, driven by asyncio. Every answer is judged by
-the initiator's own rules (numbers, lengths, order); a target that breaks one ends the session with an AssertionError."""
+"""An iSCSI session over TCP for trials: the sans-IO initiator of the tests, driven by asyncio.
+
+Every answer is judged by the initiator's own rules (numbers, lengths, order); a target that breaks one ends the session
+with an AssertionError.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Soak: many sessions read, write, flush and verify, while tasks are aborted, units reset, connections cut in every way and
-bricks of a replicated volume killed and brought back. Nothing may be lost, stale or torn, and memory stays where it is."""
+"""Soak: many sessions read, write, flush and verify, while everything around them breaks.
+
+Tasks are aborted, units reset, connections cut in every way, bricks of a replicated volume killed and brought back.
+Nothing may be lost, stale or torn, and memory stays where it is.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,23 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 from xml.etree import ElementTree
 
 from script.trials.blocks import SLOT_BLOCKS, SLOT_BYTES, Book, content
 from script.trials.client import (
-    ABORT_TASK, FLUSH, FUNCTION_COMPLETE, LOGICAL_UNIT_RESET, TASK_DOES_NOT_EXIST, TEST_UNIT_READY, Client, SessionLost,
-    read_16, write_16,
+    ABORT_TASK,
+    FLUSH,
+    FUNCTION_COMPLETE,
+    LOGICAL_UNIT_RESET,
+    TASK_DOES_NOT_EXIST,
+    TEST_UNIT_READY,
+    Client,
+    SessionLost,
+    read_16,
+    write_16,
 )  # fmt: skip
 from tests.doubles.initiator import Task
 from tests.system.export import Export
@@ -32,8 +43,6 @@ DEPTH = 4
 SILENCE_SECONDS = 20.0
 HANG_SECONDS = 120.0
 SAMPLE_SECONDS = 2.0
-BRICK_DOWN_SECONDS = 12.0
-BRICKS_UP_SECONDS = 20.0
 HEAL_SECONDS = 120.0
 CHECK_CONDITION, UNIT_ATTENTION = 2, 6
 VOLUME = "soak"
@@ -232,15 +241,15 @@ async def watch_memory(soak: Soak) -> None:
             await asyncio.wait_for(soak.stop.wait(), SAMPLE_SECONDS)
 
 
-async def kill_bricks(soak: Soak, server: GlusterServer) -> None:
+async def kill_bricks(soak: Soak, server: GlusterServer, up_seconds: float, down_seconds: float) -> None:
     """One after the other dies and comes back, each when the last is whole again."""
     loop, number = asyncio.get_running_loop(), 0
     while not soak.stop.is_set():
-        if await pause(soak, BRICKS_UP_SECONDS):
+        if await pause(soak, up_seconds):
             return
         await loop.run_in_executor(None, server.kill_brick, VOLUME, number % 3)
         soak.counts["bricks killed"] += 1
-        await pause(soak, BRICK_DOWN_SECONDS)
+        await pause(soak, down_seconds)
         await loop.run_in_executor(None, server.restart_bricks, VOLUME)
         deadline = time.monotonic() + HEAL_SECONDS
         while await loop.run_in_executor(None, unhealed, server) and time.monotonic() < deadline:
@@ -285,12 +294,13 @@ async def verify(soak: Soak, sessions: int, why: str) -> None:
     await client.logout()
 
 
-async def soak_for(soak: Soak, seconds: float, sessions: int, server: Optional[GlusterServer]) -> None:
+async def soak_for(soak: Soak, arguments: argparse.Namespace, server: Optional[GlusterServer]) -> None:
     """All of it at once."""
+    seconds, sessions = arguments.minutes * 60, arguments.sessions
     workers = [asyncio.ensure_future(Worker(soak, number).run()) for number in range(sessions)]
     others = [asyncio.ensure_future(watch_memory(soak))]
     if server is not None:
-        others.append(asyncio.ensure_future(kill_bricks(soak, server)))
+        others.append(asyncio.ensure_future(kill_bricks(soak, server, arguments.up, arguments.down)))
     end = time.monotonic() + seconds
     while time.monotonic() < end and not soak.problems and not soak.book.faults:
         await asyncio.sleep(min(1.0, seconds / 10))
@@ -317,7 +327,7 @@ def growth(memory: list[tuple[float, int]]) -> tuple[int, int, float]:
 
 
 @contextlib.contextmanager
-def served(gluster: bool, sessions: int) -> Iterator[tuple[str, Optional[GlusterServer]]]:
+def served(gluster: bool, options: Sequence[str]) -> Iterator[tuple[str, Optional[GlusterServer]]]:
     """The URI of the disk, and the server behind it."""
     if not gluster:
         yield "memory:soak", None
@@ -326,7 +336,9 @@ def served(gluster: bool, sessions: int) -> Iterator[tuple[str, Optional[Gluster
     if reason:
         raise SystemExit(f"soak: {reason}; --memory soaks without Gluster")
     with GlusterServer() as server:
-        server.create_volume(VOLUME, 3, {**BLOCK_OPTIONS, "network.ping-timeout": "10"})
+        server.create_volume(
+            VOLUME, 3, {**BLOCK_OPTIONS, "network.ping-timeout": "10", **dict(word.split("=", 1) for word in options)}
+        )
         with server.entered():
             yield f"gluster://{server.host}/{VOLUME}/disk", server
 
@@ -347,11 +359,11 @@ def report(soak: Soak, minutes: float, sessions: int) -> int:
 def main(arguments: argparse.Namespace) -> int:
     """Run and report."""
     size = arguments.sessions * SLOTS * SLOT_BYTES
-    with served(not arguments.memory, arguments.sessions) as (uri, server), Export(uri, "--size", str(size)) as export:
+    with served(not arguments.memory, arguments.option) as (uri, server), Export(uri, "--size", str(size)) as export:
 
         async def trial() -> Soak:
             soak = Soak(export, arguments.seed)
-            await soak_for(soak, arguments.minutes * 60, arguments.sessions, server)
+            await soak_for(soak, arguments, server)
             return soak
 
         soak = asyncio.run(trial())
