@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Union
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from ..errors import ConfigError
-from .uri import Backing, format_hosts, parse_backing
+from .uri import Backing, format_hosts, parse_backing, percent
 
 SUBTYPE = "gluster"
 LONGEST_CONFIG = 255
@@ -34,15 +34,15 @@ class StateId:
 
 def to_cfgstring(backing: Backing, state_id: str) -> str:
     """The config string of a backing; state_id (8 to 32 hex digits) is used if it doesn't fit."""
-    options = "&".join(f"{key}={quote(value, safe='/')}" for key, value in sorted(backing.options.items()))
+    options = "&".join(f"{key}={percent(value, '/')}" for key, value in sorted(backing.options.items()))
     options = f"?{options}" if options else ""
     if backing.scheme == "memory":
         text = f"memory/{backing.name}{options}"
     elif backing.scheme == "file":
-        text = f"file{quote(backing.path, safe=_SAFE)}{options}"
+        text = f"file{percent(backing.path, _SAFE)}{options}"
     elif backing.transport == "tcp":
-        hosts = quote(format_hosts(backing.hosts, "+"), safe="[]+")
-        path = quote(backing.path, safe=_SAFE)
+        hosts = percent(format_hosts(backing.hosts, "+"), "[]+")
+        path = percent(backing.path, _SAFE)
         text = f"{backing.volume}@{hosts}{path}{options}"
     else:
         text = ""

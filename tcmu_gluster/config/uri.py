@@ -54,14 +54,14 @@ class Backing:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def __str__(self) -> str:
-        query = "&".join(f"{key}={quote(value, safe='/:')}" for key, value in sorted(self.options.items()))
+        query = "&".join(f"{key}={percent(value, '/:')}" for key, value in sorted(self.options.items()))
         query = f"?{query}" if query else ""
         if self.scheme == "memory":
             return f"memory:{self.name}{query}"
         if self.scheme == "file":
-            return f"file://{quote(self.path, safe=_PATH_SAFE)}{query}"
+            return f"file://{percent(self.path, _PATH_SAFE)}{query}"
         scheme = "gluster" if self.transport == "tcp" else f"gluster+{self.transport}"
-        return f"{scheme}://{format_hosts(self.hosts)}/{self.volume}{quote(self.path, safe=_PATH_SAFE)}{query}"
+        return f"{scheme}://{format_hosts(self.hosts)}/{self.volume}{percent(self.path, _PATH_SAFE)}{query}"
 
     @property
     def short_name(self) -> str:
@@ -206,6 +206,11 @@ def _check_volume(volume: str, text: str) -> str:
     if not _VOLUME.fullmatch(volume) or len(volume) > LONGEST_VOLUME_NAME:
         raise ConfigError(f"{text!r}: {volume[:60]!r} is not a volume name (letters, digits, '-' and '_')")
     return volume
+
+
+def percent(word: str, safe: str) -> str:
+    """Percent-encoded; bytes that are no UTF-8 come out as they went in."""
+    return quote(word, safe=safe, errors="surrogateescape")
 
 
 def _decode(word: str, text: str) -> str:

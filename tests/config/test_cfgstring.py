@@ -88,3 +88,8 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 def test_a_backing_that_needs_an_id_and_has_none_is_refused() -> None:
     with pytest.raises(ConfigError):
         to_cfgstring(parse_backing("gluster+unix:///v/f?socket=/run/s"), "")
+
+
+def test_a_path_that_is_not_utf_8_fits_into_a_config_string() -> None:
+    backing = parse_backing("gluster://h/v/%C1x?logfile=/%C2")
+    assert parse_cfgstring(to_cfgstring(backing, ID)) == backing

@@ -156,3 +156,10 @@ def test_any_text_is_a_backing_or_one_sentence(text: str) -> None:
 
 def test_backings_can_be_keys() -> None:
     assert len({parse_backing("file:///a"), parse_backing("file:/a"), parse_backing("file:///b")}) == 2
+
+
+def test_a_path_that_is_not_utf_8_survives_the_round_trip() -> None:
+    """File names are bytes; %C1 is one that no text has."""
+    backing = parse_backing("file:///dev/%C1x")
+    assert backing.path == "/dev/\udcc1x" and str(backing) == "file:///dev/%C1x"
+    assert parse_backing(str(backing)) == backing

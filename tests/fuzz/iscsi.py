@@ -17,6 +17,8 @@ from tests.fuzz.reader import Reader
 
 CHUNKS = (0, 1, 7, 48)
 POOL_BYTES = 32 << 20
+LONGEST_RETAINED_SECONDS = 7201.0
+"""Time2Wait and Time2Retain are at most 3600 each (RFC 7143 13.15, 13.16)."""
 USER, PASSWORD = "alice", "correct-horse-battery"
 DAMAGED, IN_ORDER, REQUEST_TAG = 1, 2, 4
 
@@ -82,7 +84,11 @@ def end(wire: Wire, *, silent: bool) -> None:
     wire.finish()
     wire.fetch()
     assert connection.state is State.DEAD and connection.next_deadline() is None
-    assert not len(wire.registry), "a session without a connection"
+    wire.registry.handle_timeout(wire.now + LONGEST_RETAINED_SECONDS)
+    wire.run()
+    wire.finish()
+    wire.fetch()
+    assert not len(wire.registry), "a session that outlives its connections and their recovery"
     assert wire.pool.handed_out_bytes == 0 and wire.pool.waiting == 0
 
 
