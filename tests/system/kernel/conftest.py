@@ -23,6 +23,7 @@ UNSETTLED: frozenset[str] = frozenset(
         "speed_beside_ramdisk_and_tcmu_runner",
         "targetctl_restores_our_disks",
         "multipath_of_our_disk",
+        "open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without",
         "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
         "tools_copy_between_two_disks_without_moving_the_data_themselves",
     )

@@ -40,3 +40,62 @@ def cookbook_export_discover_login_dd_logout() -> dict[str, str]:
     os.kill(process.pid, signal.SIGINT)
     expect(process.wait(30) == 0, "Ctrl-C ends it with status 0")
     return {"session": details}
+
+
+CHAP_IQN, CHAP_PORTAL = "iqn.2013-10.com.example:chap", "127.0.0.1:3262"
+ALGORITHMS = ("MD5", "SHA1", "SHA256", "SHA3-256")
+AUTHENTICATION_FAILED = 24
+"""iscsiadm's status (ISCSI_ERR_LOGIN_AUTH_FAILED) for status class 2, detail 1 or 2 (RFC 7143 11.13.5)."""
+
+
+def _login(**auth: str) -> tuple[int, str]:
+    """Set node.session.auth.* and log in: iscsiadm's status and words."""
+    for name, value in auth.items():
+        run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-o", "update", "-n", f"node.session.auth.{name}", "-v", value)
+    said = run("sh", "-c", f"iscsiadm -m node -T {CHAP_IQN} -l; echo status=$?", limit=90)
+    words, _, status = said.rpartition("status=")
+    return int(status), words
+
+
+@scenario(limit=240)
+def open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without() -> dict[str, str]:
+    """CHAP one way and mutual with open-iscsi: MD5, SHA-1, SHA-256, SHA3-256; wrong secrets and users are refused."""
+    services.start_iscsid()
+    for name, secret in (("one", "correct-horse-bat"), ("two", "staple-of-target")):
+        file = Path(f"/run/{name}.secret")
+        file.touch(0o600)
+        file.write_text(secret)
+    said = Path("/run/chap.json")
+    said.unlink(missing_ok=True)
+    process = start(OURS, "export", "memory:chap?size=16M", "--allow", services.INITIATOR, "--iqn", CHAP_IQN,
+                    "--portal", CHAP_PORTAL, "--chap", "alice:/run/one.secret", "--mutual-chap", "bob:/run/two.secret",
+                    "--json", log=str(said))  # fmt: skip
+    wait_for("the target is ready", lambda: '"ready": true' in read(said))
+    run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-p", f"{CHAP_PORTAL},1", "-o", "new")
+    status, words = _login(authmethod="None")
+    expect(status == AUTHENTICATION_FAILED, f"without a password: {words}")
+    figures = {"without": str(status)}
+    for algorithm in ALGORITHMS:
+        status, words = _login(authmethod="CHAP", username="alice", password="correct-horse-bat", chap_algs=algorithm)
+        expect(status == 0, f"{algorithm}: {words}")
+        run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-u")
+        figures[algorithm] = "logged in"
+    status, words = _login(username_in="bob", password_in="staple-of-target", chap_algs=",".join(reversed(ALGORITHMS)))
+    expect(status == 0, f"mutual: {words}")
+    run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-u")
+    for wrong, right in (
+        ({"password_in": "not-of-the-target"}, {"password_in": "staple-of-target"}),
+        ({"username": "carol"}, {"username": "alice"}),
+        ({"password": "correct-horse-baX"}, {"password": "correct-horse-bat"}),
+    ):
+        status, words = _login(**wrong)
+        expect(status == AUTHENTICATION_FAILED, f"{wrong}: {status} {words}")
+        figures[f"wrong {next(iter(wrong))}"] = str(status)
+        status, words = _login(**right)
+        expect(status == 0, f"right again: {words}")
+        run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-u")
+    run("iscsiadm", "-m", "node", "-T", CHAP_IQN, "-o", "delete")
+    expect("correct-horse" not in read(said) and "staple" not in read(said), "no password is shown")
+    os.kill(process.pid, signal.SIGINT)
+    expect(process.wait(30) == 0, "Ctrl-C ends it with status 0")
+    return figures
