@@ -1,4 +1,4 @@
-"""With --full (or --all): LIO's other fabrics, a boot each because their modules share nothing; LIO's own multipath."""
+"""With --full (or --all): LIO's other fabrics, a boot each because their modules share nothing; multipath; sg3-utils."""
 
 from __future__ import annotations
 
@@ -21,4 +21,9 @@ def test_fcoe(scenario: str, passes: Callable[[str], None]) -> None:
 
 @pytest.mark.job("multipath")
 def test_multipath(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
+@pytest.mark.job("tools")
+def test_tools(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
