@@ -1,4 +1,4 @@
-"""With --full (or --all): LIO's other fabrics, a boot each because their modules share nothing; multipath; sg3-utils."""
+"""With --full (or --all): LIO's other fabrics, a boot each because their modules share nothing; and more."""
 
 from __future__ import annotations
 
