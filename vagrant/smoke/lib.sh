@@ -31,7 +31,7 @@ fail() {
 }
 
 # The client's disk with this session's target: /dev/sdX, once it is there.
-the_disk() { on client "for i in \$(seq 60); do d=\$(ls /dev/disk/by-path/*$1*-lun-0 2>/dev/null | head -n 1); [ -n \"\$d\" ] && { readlink -f \$d; exit 0; }; sleep 1; done; exit 1"; }
+the_disk() { on client "for i in \$(seq 60); do d=\$(ls /dev/disk/by-path/*$1*-lun-0 2>/dev/null | head -n 1 || true); [ -n \"\$d\" ] && { readlink -f \$d; exit 0; }; sleep 1; done; exit 1"; }
 
 log_in() { # log_in ADDRESS IQN
     on client "iscsiadm -m discovery -t sendtargets -p $1 >/dev/null; iscsiadm -m node -T $2 -p $1 --login >/dev/null"
