@@ -25,6 +25,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "wire": frozenset(),
     "control": frozenset(),
     "native": frozenset(),
+    "testing": frozenset(),
     "scsi": frozenset({"wire", "backends.base"}),
     "iscsi": frozenset({"wire", "scsi.command", "native"}),
     "tcmu": frozenset({"wire", "scsi.command", "native"}),

@@ -21,7 +21,8 @@ from typing import Any, Final
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native import require_shim
 
-LIBRARY: Final = "libgfapi.so.0"
+LIBRARY: Final = os.environ.get("TCMU_GLUSTER_LIBGFAPI") or "libgfapi.so.0"
+"""What dlopen gets. The variable names another one: a build of one's own, or testing/libgfapi_double."""
 WITH_STAT: Final = b"GFAPI_6.0"
 BEFORE_STAT: Final = (b"GFAPI_3.4.0", b"GFAPI_3.5.0")
 

@@ -18,7 +18,7 @@ from tcmu_gluster.backends.base import PENDING, Allocation, Extent, Space
 from tcmu_gluster.backends.gfapi import GfapiBackend
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.errors import ConfigError
-from tests.doubles import libgfapi
+from tcmu_gluster.testing import libgfapi_double as libgfapi
 from tests.doubles.backend_loop import BackendLoop
 
 _reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")

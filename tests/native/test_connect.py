@@ -13,7 +13,7 @@ from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native import connect as connecting
 from tcmu_gluster.native.connect import Server, connect, why_unreachable, within
 from tcmu_gluster.native.symbols import Gfapi
-from tests.doubles import libgfapi
+from tcmu_gluster.testing import libgfapi_double as libgfapi
 
 _reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 needs_double = pytest.mark.skipif(bool(_reason), reason=_reason or "-")

@@ -9,7 +9,7 @@ import pytest
 from tcmu_gluster import native
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.symbols import ASYNCHRONOUS, FUNCTIONS, Function, Gfapi, Judge
-from tests.doubles import libgfapi
+from tcmu_gluster.testing import libgfapi_double as libgfapi
 
 _reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason or "-")

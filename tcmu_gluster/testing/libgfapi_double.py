@@ -1,16 +1,42 @@
-"""libgfapi's double: compiled from libgfapi_double.c once a run and variant, and told what to do by ctypes."""
+"""libgfapi's double: files in memory, and faults when they are asked for. It is compiled by the machine's compiler.
+
+Tests of ours build it once a run and variant and give it orders by ctypes (Double). Everybody else builds it into a
+folder with `python -m tcmu_gluster.testing.libgfapi_double FOLDER` and orders faults by environment.
+"""
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import ctypes
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
+HELP = """\
+Builds a libgfapi that keeps files of 64 MiB at most in memory and fails as it is told, and prints how to use it.
+
+LIBGFAPI_DOUBLE_FAULTS holds rules, separated by commas, or the path (absolute) of a file with a rule a line:
+
+  CALL@NTH=FAULT          the NTH call of its kind, from 1, since the library was loaded
+  CALL@NTHxTIMES=FAULT    that one and those after it, TIMES in all
+
+  CALL   read, write, sync, discard, zerofill (the asynchronous ones, which serve disks)
+  FAULT  EIO, ENOSPC, ENOTCONN, EDQUOT, EROFS, EBADF, ETIMEDOUT, ESTALE, ENOMEM, EAGAIN, EOPNOTSUPP
+                       completes with this error
+         refuse:ERROR  is not even accepted
+         short:BYTES   moves BYTES, and says so
+         late:MS       completes after MS milliseconds (so do those behind it): also after the initiator's abort,
+                       when MS is more than its patience
+         twice         completes two times, as a broken library might
+
+A rule that can't be read ends the process with status 2. Volumes named missing, stopped, denied and hanging fail as
+their names say, all others exist. Something has to listen where the URI says that glusterd does.
+"""
 SOURCE = Path(__file__).with_name("libgfapi_double.c")
 READ, WRITE, SYNC, DISCARD, ZEROFILL = range(5)
 
@@ -23,9 +49,17 @@ NEW_IN_6 = [*_VECTORS, *_SYNCS, "glfs_discard_async", "glfs_zerofill_async"]
 
 @cache
 def build(variant: str) -> str:
-    """Path of the library. new: versions as since 6.0; old: only those before; bare: since 6.0, without versions."""
+    """Path of the library, which lives as long as this process; variants as of build_into."""
     folder = Path(tempfile.mkdtemp(prefix="libgfapi-double-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(build_into(folder, variant))
+
+
+def build_into(folder: Path, variant: str = "new") -> Path:
+    """Path of the library. new: versions as since 6.0; old: only those before; bare: since 6.0, without versions.
+
+    Raises OSError without a compiler, subprocess.CalledProcessError when it fails.
+    """
     target = folder / f"libgfapi-{variant}.so"
     options = [f"-DWITH_STAT={int(variant != 'old')}"]
     if variant != "bare":
@@ -38,7 +72,7 @@ def build(variant: str) -> str:
         source = folder / "bare.c"
         source.write_text(SOURCE.read_text() + "\nlong glfs_copy_file_range(void) { return -1; }\n")
     subprocess.run(["cc", "-shared", "-fPIC", "-w", *options, str(source), "-o", str(target), "-lpthread"], check=True)
-    return str(target)
+    return target
 
 
 class Double:
@@ -87,3 +121,31 @@ class Double:
 def exported_names() -> set[str]:
     """The glfs_ functions the double has."""
     return set(re.findall(r"\b(glfs_\w+)\(", SOURCE.read_text()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tcmu_gluster.testing.libgfapi_double",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="where the library is put; made if it is not there")
+    parser.add_argument("--variant", choices=("new", "old"), default="new", help="calls as since Gluster 6, or before")
+    words = parser.parse_args(arguments)
+    if WHY_UNAVAILABLE:
+        print(f"{WHY_UNAVAILABLE}; install gcc and libc6-dev", file=sys.stderr)
+        return 1
+    try:
+        words.folder.mkdir(parents=True, exist_ok=True)
+        library = build_into(words.folder.resolve(), words.variant)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"the double was not built: {error}", file=sys.stderr)
+        return 1
+    print(f"{library} is built. To use it instead of libgfapi:")
+    print(f"  export TCMU_GLUSTER_LIBGFAPI={library}")
+    print("  export LIBGFAPI_DOUBLE_FAULTS=write@3=ENOSPC,sync@1x2=EIO    # --help has the rules")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

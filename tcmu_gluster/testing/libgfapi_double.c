@@ -2,11 +2,15 @@
  *
  * Asynchronous calls are completed by one thread of its own, in order, with errno set as libgfapi does. As in the real
  * one, the callbacks of a closed file never come. WITH_STAT 1 builds the calls as of GFAPI_6.0, 0 the older ones.
+ *
+ * Orders come by the functions double_* (ctypes), or from LIBGFAPI_DOUBLE_FAULTS when the library is loaded: rules as
+ * libgfapi_double.py's help says, or the path of a file with them.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,8 +19,10 @@
 #include <unistd.h>
 
 #define FILES 200
+#define FILE_BYTES (64 << 20)
+#define RULES 64
 enum call { READ, WRITE, SYNC, DISCARD, ZEROFILL, CALLS };
-enum fault { NONE, RESULT, REFUSE, TWICE };
+enum fault { NONE, RESULT, REFUSE, TWICE, SHORT, LATE };
 
 struct inode { char path[64]; uint8_t *data; int64_t size; };
 struct fd { struct inode *inode; int closed; };
@@ -85,11 +91,92 @@ void double_hold(int on) {
 int double_durable_writes(void) { return durable_writes; }
 int double_opened(void) { return opened; }
 
+/* -- what the environment says -- */
+
+static struct { int call, fault, error; int64_t nth, times, number; } rules[RULES];
+static int rule_count;
+static int64_t seen[CALLS];
+
+static int bad_rule(const char *rule) {
+    fprintf(stderr, "libgfapi_double: \"%s\" is no rule; see python -m tcmu_gluster.testing.libgfapi_double --help\n", rule);
+    _exit(2); /* a fault that silently is not injected would prove what is not so */
+}
+
+static int error_number(const char *name) {
+    static const struct { const char *name; int number; } known[] = {
+        {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"ENOTCONN", ENOTCONN}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS}, {"EBADF", EBADF},
+        {"ETIMEDOUT", ETIMEDOUT}, {"ESTALE", ESTALE}, {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"EOPNOTSUPP", EOPNOTSUPP}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!strcmp(name, known[i].name))
+            return known[i].number;
+    return 0;
+}
+
+static void add_rule(const char *text) {
+    static const char *const names[CALLS] = {"read", "write", "sync", "discard", "zerofill"};
+    char call[16], fault[32], rest;
+    long nth, times = 1, number = 0;
+    if (rule_count == RULES)
+        bad_rule(text);
+    /* CALL@NTHxTIMES=FAULT, the times may be left out */
+    if (sscanf(text, "%15[a-z]@%ldx%ld=%31[A-Za-z:0-9]%c", call, &nth, &times, fault, &rest) != 4) {
+        times = 1;
+        if (sscanf(text, "%15[a-z]@%ld=%31[A-Za-z:0-9]%c", call, &nth, fault, &rest) != 3)
+            bad_rule(text);
+    }
+    int which = 0;
+    while (which < CALLS && strcmp(names[which], call))
+        which++;
+    if (which == CALLS || nth < 1 || times < 1)
+        bad_rule(text);
+    rules[rule_count].call = which, rules[rule_count].nth = nth, rules[rule_count].times = times;
+    if (!strncmp(fault, "refuse:", 7) && error_number(fault + 7))
+        rules[rule_count].fault = REFUSE, rules[rule_count].error = error_number(fault + 7);
+    else if (error_number(fault))
+        rules[rule_count].fault = RESULT, rules[rule_count].error = error_number(fault), number = -1;
+    else if (sscanf(fault, "short:%ld%c", &number, &rest) == 1)
+        rules[rule_count].fault = SHORT;
+    else if (sscanf(fault, "late:%ld%c", &number, &rest) == 1)
+        rules[rule_count].fault = LATE;
+    else if (!strcmp(fault, "twice"))
+        rules[rule_count].fault = TWICE;
+    else
+        bad_rule(text);
+    rules[rule_count++].number = number;
+}
+
+__attribute__((constructor)) static void read_rules(void) {
+    const char *value = getenv("LIBGFAPI_DOUBLE_FAULTS");
+    static char text[8192];
+    if (!value || !*value)
+        return;
+    if (*value == '/') {
+        FILE *file = fopen(value, "re");
+        if (!file)
+            bad_rule(value);
+        text[fread(text, 1, sizeof text - 1, file)] = 0;
+        fclose(file);
+    } else
+        strncpy(text, value, sizeof text - 1);
+    char *place = NULL;
+    for (char *rule = strtok_r(text, ", \n", &place); rule; rule = strtok_r(NULL, ", \n", &place))
+        add_rule(rule);
+}
+
+/* The rule for this call, or -1; the lock is held. */
+static int rule_for(enum call call) {
+    const int64_t nth = ++seen[call];
+    for (int i = 0; i < rule_count; i++)
+        if (rules[i].call == (int)call && nth >= rules[i].nth && nth < rules[i].nth + rules[i].times)
+            return i;
+    return -1;
+}
+
 /* -- asynchronous calls -- */
 
 static int64_t run(struct op *op) {
     struct inode *inode = op->fd->inode;
-    int64_t at = op->offset;
+    int64_t at = op->offset, left = op->fault == SHORT ? op->result : INT64_MAX;
     if (op->call == SYNC)
         return 0;
     if (op->call == DISCARD || op->call == ZEROFILL) {
@@ -100,6 +187,9 @@ static int64_t run(struct op *op) {
         size_t length = op->iov[i].iov_len;
         if (at + (int64_t)length > inode->size)
             length = inode->size > at ? inode->size - at : 0;
+        if ((int64_t)length > left)
+            length = left;
+        left -= length;
         if (op->call == READ)
             memcpy(op->iov[i].iov_base, inode->data + at, length);
         else
@@ -121,6 +211,8 @@ static void *worker(void *unused) {
         if (first == NULL)
             last = &first;
         pthread_mutex_unlock(&lock);
+        if (op->fault == LATE)
+            usleep(1000 * op->result); /* what was submitted after it waits too, as behind one slow brick */
         if (!op->fd->closed) {
             const int64_t result = op->fault == RESULT ? op->result : run(op);
             errno = op->fault == RESULT ? op->error : 0;
@@ -137,20 +229,23 @@ static void *worker(void *unused) {
 static int start(enum call call, struct fd *fd, const struct iovec *iov, int count, int64_t offset, int64_t length,
                  int flags, callback done, void *data) {
     pthread_mutex_lock(&lock);
-    int fault = NONE;
-    if (faults[call].times > 0) {
+    const int rule = rule_for(call);
+    int fault = NONE, error = faults[call].error;
+    int64_t number = faults[call].result;
+    if (rule >= 0)
+        fault = rules[rule].fault, error = rules[rule].error, number = rules[rule].number;
+    else if (faults[call].times > 0) {
         faults[call].times--;
         fault = faults[call].fault;
     }
     if (fault == REFUSE) {
-        errno = faults[call].error;
+        errno = error;
         pthread_mutex_unlock(&lock);
         return -1;
     }
     struct op *op = calloc(1, sizeof *op);
     *op = (struct op){.call = call, .fd = fd, .count = count, .flags = flags, .offset = offset, .length = length,
-                      .done = done, .data = data, .fault = fault, .error = faults[call].error,
-                      .result = faults[call].result};
+                      .done = done, .data = data, .fault = fault, .error = error, .result = number};
     if (count) {
         op->iov = calloc(count, sizeof *iov);
         memcpy(op->iov, iov, count * sizeof *iov);
@@ -249,7 +344,7 @@ struct fd *glfs_creat(struct fs *fs, const char *path, int flags, unsigned mode)
     for (int i = 0; i < FILES; i++)
         if (!inodes[i].data) {
             strncpy(inodes[i].path, path, sizeof inodes[i].path - 1);
-            inodes[i].data = calloc(1, 8 << 20);
+            inodes[i].data = calloc(1, FILE_BYTES);
             return new_fd(&inodes[i]);
         }
     errno = ENOSPC;
@@ -266,6 +361,10 @@ int glfs_fstat(struct fd *fd, struct stat *result) {
 }
 int glfs_ftruncate(struct fd *fd, off_t length STATS) {
     CHECK_STATS
+    if (length > FILE_BYTES) {
+        errno = EFBIG;
+        return -1;
+    }
     fd->inode->size = length;
     return 0;
 }
@@ -284,6 +383,10 @@ ssize_t glfs_pread(struct fd *fd, void *data, size_t size, off_t offset, int fla
 }
 ssize_t glfs_pwrite(struct fd *fd, const void *data, size_t size, off_t offset, int flags STATS) {
     CHECK_STATS
+    if (offset + (int64_t)size > FILE_BYTES) {
+        errno = EFBIG;
+        return -1;
+    }
     memcpy(fd->inode->data + offset, data, size);
     if (offset + (int64_t)size > fd->inode->size)
         fd->inode->size = offset + size;
