@@ -126,9 +126,8 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
         waiting = start(PYTHON, "-c", _ENABLE, log="/run/enable.log")
         inflight = Path("/sys/block") / Path(local.device).name / "inflight"
         wait_for("the read hangs", lambda: int(read(inflight).split()[0]) > 0)
-        wait_for(
-            "the writer of configfs hangs", lambda: "tcmu_wait_genl_cmd_reply" in read(f"/proc/{waiting.pid}/stack")
-        )
+        stack = f"/proc/{waiting.pid}/stack"
+        wait_for("the writer of configfs hangs", lambda: "target_core_user" in read(stack), limit=60)
         say(daemon.ours("recover"))
         expect(waiting.wait(30) != 0, "whoever waited for an answer is told that none comes")
         expect(hanging.wait(60) != 0, "the command ends with an error")

@@ -30,7 +30,12 @@ _SAME_WORDS = (
 
 
 # What must differ: the engine is the target and names its ports and their groups; LIO's are LIO's business (TPGS 0).
-_PORT_COMMANDS = (b"\xa3\x00\x00\x0a", b"\xa4\x00\x00\x0a")
+# And LIO does not tell who asks: copies that outlive their command, and tokens, belong to somebody.
+_ENGINE_COMMANDS = (
+    *((0xA3, 0x0A), (0xA4, 0x0A)),  # REPORT and SET TARGET PORT GROUPS
+    *((0x83, 0x01), (0x83, 0x10), (0x83, 0x11), (0x83, 0x1C)),  # EXTENDED COPY(LID4), tokens, COPY OPERATION ABORT
+    *((0x84, 0x05), (0x84, 0x07)),  # RECEIVE COPY STATUS(LID4), RECEIVE ROD TOKEN INFORMATION
+)
 _SCSI_PORTS_PAGE = 0x88
 
 
@@ -46,23 +51,24 @@ def without_ports_page(text: str) -> str:
     return bytes(page for page in bytes.fromhex(text)[4:] if page != _SCSI_PORTS_PAGE).hex()
 
 
-def without_group_commands(text: str) -> str:
-    """REPORT SUPPORTED OPERATION CODES without REPORT and SET TARGET PORT GROUPS."""
+def without_engine_commands(text: str) -> str:
+    """REPORT SUPPORTED OPERATION CODES without what only the engine has."""
     data = bytes.fromhex(text)[4:]
     commands = [data[at : at + 8] for at in range(0, len(data), 8)]
-    return b"".join(command for command in commands if command[:4] not in _PORT_COMMANDS).hex()
+    return b"".join(command for command in commands if (command[0], command[3]) not in _ENGINE_COMMANDS).hex()
 
 
-def without_group_lines(text: str) -> str:
-    """The same of the table that sg_opcodes prints."""
-    return "\n".join(line for line in text.splitlines() if "target port groups" not in line)
+def without_engine_lines(text: str) -> str:
+    """The same of the table that sg_opcodes prints: operation code and service action come first."""
+    names = [rf"{code:x} +{action:x} " for code, action in _ENGINE_COMMANDS]
+    return "\n".join(line for line in text.splitlines() if not re.match(rf" *({'|'.join(names)})", line))
 
 
 _DIFFERENT_BY_RIGHT: dict[str, Callable[[str], str]] = {
     "sg_inq --raw": without_ports_inquiry,
     "sg_vpd --raw --page=0x00": without_ports_page,
-    "sg_opcodes --raw": without_group_commands,
-    "sg_opcodes": without_group_lines,
+    "sg_opcodes --raw": without_engine_commands,
+    "sg_opcodes": without_engine_lines,
 }
 
 
