@@ -191,7 +191,8 @@ class TaskSet:
         """End every task that which() picks: response_for(command) is its end, when the backend has let go of it.
 
         done() is called when all of them have ended (at once if none runs; also those that were aborted before count).
-        Returns the commands that were picked.
+        Until then their blocks are closed: a session that replaces a lost one doesn't wait for done(), and what it
+        writes must not be overtaken by what it replaces. Returns the commands that were picked.
         """
         running = [task for task in self.running if which(task.command)]
         waiting = [task for task in self.waiting if which(task.command)]
@@ -202,6 +203,7 @@ class TaskSet:
         for task in running:
             if task in self.running and self.running[task] is None:
                 self.running[task] = response_for(task.command)
+                self._close_blocks(task.command)
                 if task.operation is not None:
                     task.operation.cancel()
         for task in waiting:
@@ -241,6 +243,10 @@ class TaskSet:
         if task is None:
             raise KeyError(command)
         self.running[task] = response
+        self._close_blocks(command)
+
+    def _close_blocks(self, command: Command) -> None:
+        """Nobody starts on a running command's blocks any more until it has ended."""
         if not is_restless(command):
             command.entry = command.entry.alone_on_its_blocks()
             self.restless += is_restless(command)

@@ -201,6 +201,23 @@ def test_aborting_twice_tells_both_when_it_is_so(slow: Slow) -> None:
     assert done == [1, 2]
 
 
+def test_what_replaces_an_aborted_write_waits_until_the_backend_lets_go_of_it(slow: Slow) -> None:
+    old = slow.write(0, b"o" * 512)
+    slow.unit.tasks.abort(lambda command: True, lambda command: ABORTED, lambda: None)  # its session is lost
+    new, elsewhere = slow.write(0, b"n" * 512), slow.write(8, b"e" * 512)
+    assert len(slow.backend.waiting) == 2, "the new session's write may not be under way beside the old one's"
+    slow.backend.step(1)
+    assert elsewhere.ended, "other blocks are free"
+    assert not new.ended
+    slow.backend.run()
+    assert old.ended
+    assert new.answer.good
+    after = slow.read(0)
+    slow.backend.run()
+    assert after.answer.data == b"n" * 512
+    assert slow.idle()
+
+
 def test_an_abandoned_command_keeps_its_blocks_until_the_backend_lets_go(slow: Slow) -> None:
     gone, beside = slow.write(4), slow.write(5)
     tasks = slow.unit.tasks
