@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 from xml.etree import ElementTree
 
-from script.trials.blocks import SLOT_BLOCKS, SLOT_BYTES, Book, content
+from script.trials.blocks import BLOCK_BYTES, SLOT_BLOCKS, SLOT_BYTES, Book, content, version_of
 from script.trials.client import (
     ABORT_TASK,
     FLUSH,
@@ -57,6 +57,12 @@ class Soak:
         self.stop = asyncio.Event()
         self.memory: list[tuple[float, int]] = []
         self.problems: list[str] = []
+        self.events: list[str] = []
+        self.begun = time.monotonic()
+
+    def note(self, words: str) -> None:
+        """Something that helps to explain a fault."""
+        self.events.append(f"{time.monotonic() - self.begun:.1f} s: {words}")
 
 
 class Worker:
@@ -249,12 +255,30 @@ async def kill_bricks(soak: Soak, server: GlusterServer, up_seconds: float, down
             return
         await loop.run_in_executor(None, server.kill_brick, VOLUME, number % 3)
         soak.counts["bricks killed"] += 1
+        soak.note(f"brick {number % 3} killed")
         await pause(soak, down_seconds)
         await loop.run_in_executor(None, server.restart_bricks, VOLUME)
+        soak.note(f"brick {number % 3} started")
         deadline = time.monotonic() + HEAL_SECONDS
         while await loop.run_in_executor(None, unhealed, server) and time.monotonic() < deadline:
             await asyncio.sleep(2)
+        soak.note("nothing left to heal")
         number += 1
+
+
+def on_bricks(soak: Soak, server: GlusterServer) -> list[str]:
+    """What every brick itself holds of the slots with a fault, one line a slot: whose copy is old tells whose fault."""
+    slots = sorted({int(fault.split()[1]) for fault in soak.book.faults})
+    paths = [server.folder / "bricks" / f"{VOLUME}-{number}" / "brick" / "disk" for number in range(3)]
+    lines = [f"{time.monotonic() - soak.begun:.1f} s: {len(slots)} slots with a fault: {slots}"]
+    for slot in slots[:16]:
+        held = []
+        for path in paths:
+            with path.open("rb") as file:
+                file.seek(slot * SLOT_BYTES)
+                held.append(version_of(file.read(BLOCK_BYTES), slot, 0))
+        lines.append(f"slot {slot}: versions on the bricks {held}, acknowledged {soak.book.acknowledged.get(slot, 0)}")
+    return lines
 
 
 async def pause(soak: Soak, seconds: float) -> bool:
@@ -303,7 +327,9 @@ async def soak_for(soak: Soak, arguments: argparse.Namespace, server: Optional[G
         others.append(asyncio.ensure_future(kill_bricks(soak, server, arguments.up, arguments.down)))
     end = time.monotonic() + seconds
     while time.monotonic() < end and not soak.problems and not soak.book.faults:
-        await asyncio.sleep(min(1.0, seconds / 10))
+        await asyncio.sleep(min(0.2, seconds / 10))
+    if soak.book.faults and server is not None:
+        soak.events.extend(on_bricks(soak, server))  # at once, before anything repairs it
     soak.stop.set()
     await asyncio.wait(workers, timeout=2 * HANG_SECONDS)
     for task in [*workers, *others]:
@@ -353,6 +379,8 @@ def report(soak: Soak, minutes: float, sessions: int) -> int:
     print(f"memory after warm-up {first / 1024:.1f} MiB, at the end {last / 1024:.1f} MiB ({ratio:+.1%})")
     for line in [*soak.book.faults[:20], *soak.problems[:20]]:
         print(line)
+    if soak.book.faults:
+        print("what happened before:", *soak.events[-40:], sep="\n  ")
     return int(bool(soak.book.faults or soak.problems))
 
 
