@@ -235,8 +235,8 @@ class Slow:
         self.holder, self.member = Node(self.unit, "holder"), Node(self.unit, "member")
         assert self.holder.out("register", 0, 1).good and self.member.out("register", 0, 2).good
 
-    def member_writes(self) -> Pending:
-        return self.member.send(cdb.WRITE_10.pack(transfer_length=1), bytes(512))
+    def member_writes(self, lba: int = 0) -> Pending:
+        return self.member.send(cdb.WRITE_10.pack(logical_block_address=lba, transfer_length=1), bytes(512))
 
 
 def test_preempt_and_abort_is_over_when_storage_has_let_go_of_what_it_ended() -> None:
@@ -245,13 +245,15 @@ def test_preempt_and_abort_is_over_when_storage_has_let_go_of_what_it_ended() ->
     ours = slow.holder.send(cdb.READ_10.pack(transfer_length=1))
     fence = slow.holder.begin("preempt_and_abort", 1, 2, WE)
     assert not fence.ended and not theirs.ended
-    assert slow.member_writes().answer.asc == Asc.REGISTRATIONS_PREEMPTED
+    same_block = slow.member_writes()
+    assert not same_block.ended  # what was aborted is still under way there
+    assert slow.member_writes(lba=1).answer.asc == Asc.REGISTRATIONS_PREEMPTED
     slow.backend.step()
     assert theirs.ended and theirs.answer.status == Status.TASK_ABORTED
     assert fence.ended and fence.answer.good
     assert not ours.ended  # nobody else's commands end
     slow.backend.run()
-    assert ours.answer.good
+    assert ours.answer.good and same_block.answer.good  # it came after the attention that told of the preemption
 
 
 def test_preempt_without_abort_lets_commands_go_on() -> None:
