@@ -101,6 +101,15 @@ def delete(folder: Path) -> None:
         folder.parent.rmdir()
 
 
+def _opens(device: str) -> bool:
+    """Its node may stand there before there is a disk behind it (ENXIO)."""
+    try:
+        os.close(os.open(device, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
 class LoopDisk:
     """A backstore as a SCSI disk of this very kernel (tcm_loop)."""
 
@@ -121,7 +130,7 @@ class LoopDisk:
 
     def _find(self) -> str:
         for block in Path("/sys/class/scsi_device").glob(f"{self.host}:*/device/block/sd*"):
-            if os.path.exists(f"/dev/{block.name}") and int(read(block / "size")) > 0:
+            if int(read(block / "size")) > 0 and _opens(f"/dev/{block.name}"):
                 return f"/dev/{block.name}"
         return ""
 
