@@ -32,15 +32,17 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
     try:
         with services.Session(IQN, PORTAL) as session:
             one, two = session.disk(0), session.disk(1)
+            run("modprobe", "sg")
+            source, copy = _generic(one), _generic(two)
             run("dd", "if=/dev/urandom", "of=/run/copies-pattern", "bs=1M", "count=8", "status=none")
             run("dd", "if=/run/copies-pattern", f"of={one}", "bs=1M", "oflag=direct", "conv=fsync", "status=none")
             moved = _sectors_moved(one), _sectors_moved(two)
             figures = {
                 "pages": run("sg_vpd", "--page=tpc", one),
-                "sg_xcopy": run("sg_xcopy", f"if={one}", f"of={two}", "bs=512", "count=8192"),
-                "ddpt_xcopy": run("ddpt", f"if={one}", f"of={two}", "bs=512", "skip=8192", "seek=8192", "count=4096",
+                "sg_xcopy": run("sg_xcopy", f"if={source}", f"of={copy}", "bs=512", "count=8192"),
+                "ddpt_xcopy": run("ddpt", f"if={source}", f"of={copy}", "bs=512", "skip=8192", "seek=8192", "count=4096",
                                   "iflag=pt", "oflag=pt", "--xcopy"),
-                "ddpt_odx": run("ddpt", f"if={one}", f"of={two}", "bs=512", "skip=12288", "seek=12288", "count=4096",
+                "ddpt_odx": run("ddpt", f"if={source}", f"of={copy}", "bs=512", "skip=12288", "seek=12288", "count=4096",
                                 "iflag=pt", "oflag=pt", "--odx"),
             }  # fmt: skip
             expect(
@@ -51,7 +53,15 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
             run("sg_dd", f"if={two}", "of=/run/copies-back", "bs=512", "count=16384", "blk_sgio=1", "iflag=sgio")
             run("cmp", "/run/copies-pattern", "/run/copies-back")
             run(
-                "ddpt", f"of={two}", "if=/dev/null", "bs=512", "seek=0", "count=4096", "oflag=pt", "rtype=zero", "--odx"
+                "ddpt",
+                f"of={copy}",
+                "if=/dev/null",
+                "bs=512",
+                "seek=0",
+                "count=4096",
+                "oflag=pt",
+                "rtype=zero",
+                "--odx",
             )
             run("cmp", "-n", str(2 * MIB), "/dev/zero", str(files[1]))
     finally:
@@ -65,3 +75,8 @@ def _sectors_moved(disk: str) -> int:
     """What Linux has read from and written to a disk by its block layer, in sectors."""
     words = read(f"/sys/block/{Path(disk).name}/stat").split()
     return int(words[2]) + int(words[6])
+
+
+def _generic(disk: str) -> str:
+    """The node of the sg driver: sg3-utils look for others only where udev made links."""
+    return f"/dev/{next(Path('/sys/block', Path(disk).name, 'device/scsi_generic').iterdir()).name}"
