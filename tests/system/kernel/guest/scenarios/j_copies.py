@@ -33,16 +33,17 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
         with services.Session(IQN, PORTAL) as session:
             one, two = session.disk(0), session.disk(1)
             run("modprobe", "sg")
-            source, copy = _generic(one), _generic(two)
+            sink = _generic(two)
+            between = f"if={_generic(one)}", f"of={sink}"
             run("dd", "if=/dev/urandom", "of=/run/copies-pattern", "bs=1M", "count=8", "status=none")
             run("dd", "if=/run/copies-pattern", f"of={one}", "bs=1M", "oflag=direct", "conv=fsync", "status=none")
             moved = _sectors_moved(one), _sectors_moved(two)
             figures = {
                 "pages": run("sg_vpd", "--page=tpc", one),
-                "sg_xcopy": run("sg_xcopy", f"if={source}", f"of={copy}", "bs=512", "count=8192"),
-                "ddpt_xcopy": run("ddpt", f"if={source}", f"of={copy}", "bs=512", "skip=8192", "seek=8192", "count=4096",
+                "sg_xcopy": run("sg_xcopy", *between, "bs=512", "count=8192"),
+                "ddpt_xcopy": run("ddpt", *between, "bs=512", "skip=8192", "seek=8192", "count=4096",
                                   "iflag=pt", "oflag=pt", "--xcopy"),
-                "ddpt_odx": run("ddpt", f"if={source}", f"of={copy}", "bs=512", "skip=12288", "seek=12288", "count=4096",
+                "ddpt_odx": run("ddpt", *between, "bs=512", "skip=12288", "seek=12288", "count=4096",
                                 "iflag=pt", "oflag=pt", "--odx"),
             }  # fmt: skip
             expect(
@@ -54,7 +55,7 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
             run("cmp", "/run/copies-pattern", "/run/copies-back")
             run(
                 "ddpt",
-                f"of={copy}",
+                f"of={sink}",
                 "if=/dev/null",
                 "bs=512",
                 "seek=0",
