@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("unit", derandomize=True, deadline=None)
 settings.register_profile(
     "fuzz",
-    max_examples=400,
+    max_examples=150,
     derandomize=False,
     deadline=None,
     print_blob=True,
