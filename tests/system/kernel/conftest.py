@@ -18,10 +18,6 @@ UNSETTLED: frozenset[str] = frozenset(
         "fifty_disks_leave_nothing_behind",
         "conformance_over_lio",
         "recover_frees_a_host_whose_handler_is_gone",
-        "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
-        "tools_are_told_the_same_on_both_fronts",
-        "speed_beside_ramdisk_and_tcmu_runner",
-        "targetctl_restores_our_disks",
         "multipath_of_our_disk",
         "open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without",
         "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
@@ -30,8 +26,14 @@ UNSETTLED: frozenset[str] = frozenset(
 )
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
-LONG = frozenset(("targetcli_beside_tcmu_runner_in_both_orders",))
-"""Scenarios that pass but take minutes (two tcmu-runners, four shells): they run with --full too."""
+LONG = frozenset(
+    (
+        "targetcli_beside_tcmu_runner_in_both_orders",
+        "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
+        "speed_beside_ramdisk_and_tcmu_runner",
+    )
+)
+"""Scenarios that pass but take minutes: they run with --full too."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
