@@ -19,7 +19,6 @@ UNSETTLED: frozenset[str] = frozenset(
         "conformance_over_lio",
         "recover_frees_a_host_whose_handler_is_gone",
         "multipath_of_our_disk",
-        "open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without",
         "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
         "tools_copy_between_two_disks_without_moving_the_data_themselves",
     )
@@ -31,9 +30,10 @@ LONG = frozenset(
         "targetcli_beside_tcmu_runner_in_both_orders",
         "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
         "speed_beside_ramdisk_and_tcmu_runner",
+        "open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without",
     )
 )
-"""Scenarios that pass but take minutes: they run with --full too."""
+"""Scenarios that pass but would make the default longer than its eight minutes: they run with --full too."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -43,7 +43,7 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
                 "sg_xcopy": run("sg_xcopy", *between, "bs=512", "count=8192"),
                 "ddpt_xcopy": run("ddpt", *between, "bs=512", "skip=8192", "seek=8192", "count=4096",
                                   "iflag=pt", "oflag=pt", "--xcopy"),
-                "ddpt_odx": run("ddpt", *between, "bs=512", "skip=12288", "seek=12288", "count=4096",
+                "ddpt_odx": run("ddpt", *between, "bs=512", "skip=12288,4096", "seek=12288,4096",
                                 "iflag=pt", "oflag=pt", "--odx"),
             }  # fmt: skip
             expect(
