@@ -132,9 +132,9 @@ def measure(seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = 
             assert process.is_alive(), "the crowd died"
             session.latencies(0.05)
         figures["opened_seconds"] = time.monotonic() - begun
-        figures["held"] = established(export.port)
         figures["idle"] = session.latencies(seconds)
         GoodSession(export.port, export.iqn, "iqn.2026-01.example:newcomer")  # it is let in
+        figures["held"] = established(export.port)  # the newcomer came last, so the crowd has been looked at
         stop.set()
         process.join(30)
         time.sleep(0.2)
