@@ -5,7 +5,9 @@
     targets             {"fabric": "iscsi", "wwn", "tpgs": [{"tag": 1, "luns", "node_acls", "portals", "attributes"}]}
     tcmu_gluster        {"version": 1, "networks": {IQN: [CIDR, ...]},      ours: LIO has no rules for addresses, and
                          "private_luns": {IQN: [LUN, ...]},                 shows every LUN to those without an ACL,
-                         "tids": {IQN: number}, "tgt": {...}}               and tgtadm's words (operations/tgt.py)
+                         "tids": {IQN: number},                             numbers targets for scripts,
+                         "redirects": {IQN: {"portal", "permanent"}},       sends initiators elsewhere,
+                         "portals": [...], "accounts": {...}}               and tgtadm's words (operations/tgt.py)
 
 Keys that nobody here knows stay as they are.
 """
@@ -24,6 +26,8 @@ VERSION = 1
 PLUGIN = "user"
 OPEN_ATTRIBUTES = {"generate_node_acls": 1, "demo_mode_write_protect": 0, "cache_dynamic_acls": 1}
 CLOSED_ATTRIBUTES = {"generate_node_acls": 0, "demo_mode_write_protect": 1}
+OF_TARGETS = ("networks", "private_luns", "redirects", "tids")
+"""What stands under our own key by IQN: it belongs to targets, comes and goes with them."""
 LARGEST_LUN = 255
 Object = dict[str, Any]
 
@@ -45,6 +49,20 @@ class Configuration:
     def copy(self) -> Configuration:
         """A configuration of its own, equal to this one."""
         return Configuration(copy.deepcopy(self.root))
+
+    def of_targets(self, key: str) -> Object:
+        """What stands under a key of ours by name; nothing if somebody's editor has made no object of it."""
+        kept = self.root[OURS].get(key)
+        return kept if isinstance(kept, dict) else {}
+
+    def clear(self) -> None:
+        """No target and no disk of ours, nor anything that spoke of them: a later target of that name is a new one."""
+        targets, disks = list(self.targets()), list(self.disks())
+        self.root["targets"] = [target for target in self.root["targets"] if target not in targets]
+        self.root["storage_objects"] = [one for one in self.root["storage_objects"] if one not in disks]
+        ours = self.root[OURS]
+        ours.update({key: {} for key in (*OF_TARGETS, "accounts") if key in ours})
+        ours.update({"portals": []} if "portals" in ours else {})
 
     # -- disks --------------------------------------------------------------------------------------------------------
 
@@ -156,9 +174,8 @@ class Configuration:
     def remove_target(self, iqn: str) -> None:
         """Forget a target with all that is below it. Raises OperationError."""
         self.root["targets"].remove(self.target(iqn))
-        self.root[OURS]["networks"].pop(iqn, None)
-        self.root[OURS].get("private_luns", {}).pop(iqn, None)
-        self.root[OURS].get("redirects", {}).pop(iqn, None)
+        for key in OF_TARGETS:
+            self.of_targets(key).pop(iqn, None)
         self.number_targets()
 
     def redirect(self, iqn: str) -> Optional[tuple[str, bool]]:

@@ -11,7 +11,7 @@ from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
 
-from ..configuration import OURS, PLUGIN, Configuration, Object
+from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, now
@@ -35,12 +35,11 @@ async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[
         )
     wanted = context.configuration.copy()
     counts = len(list(wanted.targets())), len(list(wanted.disks()))
-    wanted.root["targets"] = [target for target in wanted.root["targets"] if target not in list(wanted.targets())]
-    wanted.root["storage_objects"] = [one for one in wanted.root["storage_objects"] if one not in list(wanted.disks())]
-    wanted.root["tcmu_gluster"]["networks"] = {}
-    if counts != (0, 0):
+    wanted.clear()
+    changed = wanted.root != context.configuration.root
+    if changed:
         await context.change(wanted)
-    return now(f"{counts[0]} targets and {counts[1]} disks were removed; the engine is empty", counts != (0, 0))
+    return now(f"{counts[0]} targets and {counts[1]} disks were removed; the engine is empty", changed)
 
 
 async def restore(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -75,11 +74,20 @@ def merged(present: Configuration, found: Configuration) -> Configuration:
             raise OperationError(
                 f"there is another disk {disk['name']} already; restore with --clear-existing, or rename one"
             )
+    ours = wanted.root[OURS]
     for target in found.targets():
-        if wanted.find_target(target["wwn"]) is None:
-            wanted.root["targets"].append(target)
-    for iqn, networks in found.root["tcmu_gluster"]["networks"].items():
-        wanted.root["tcmu_gluster"]["networks"].setdefault(iqn, networks)
+        iqn = target["wwn"]
+        if wanted.find_target(iqn) is not None:
+            continue
+        wanted.root["targets"].append(target)
+        for key in OF_TARGETS:  # without its private LUNs a target would show them to everybody
+            if iqn in found.of_targets(key):
+                ours[key] = {**wanted.of_targets(key), iqn: found.of_targets(key)[iqn]}
+    wanted.number_targets()  # of two with one number the newcomer gets another
+    if found.of_targets("accounts"):
+        ours["accounts"] = {**found.of_targets("accounts"), **wanted.of_targets("accounts")}
+    if found.common_portals():
+        ours["portals"] = list(dict.fromkeys([*wanted.common_portals(), *found.common_portals()]))
     return wanted
 
 

@@ -50,6 +50,22 @@ LIOS = {
 }  # fmt: skip
 
 
+OF_TARGETS = ("networks", "private_luns", "redirects", "tids", "portals", "accounts")
+"""What stands under our own key about targets, and tgtadm's words (handler/configuration.py)."""
+
+
+async def fill(desk: Desk) -> None:
+    """Something under each key of ours: LUN 4 is for HOST alone."""
+    await desk.do("disk.create", name="a", uri="memory:a", size="64K")
+    await desk.do("target.create", target=IQN)
+    await desk.do("acl.allow", target=IQN, rule=HOST)
+    await desk.do("acl.allow", target=IQN, rule="10.0.0.0/8")
+    await desk.do("lun.map", target=IQN, disk="a", lun=4, initiator=HOST)
+    await desk.do("target.redirect", target=IQN, portal="127.0.0.9:3260")
+    await desk.do("tgt.account", user="u", password="twelve-bytes-or-more")
+    await desk.do("tgt.portal", portal="127.0.0.1:0")
+
+
 def lios(tmp_path: Path) -> Any:
     (tmp_path / "file1").write_bytes(bytes(65536))
     return json.loads(json.dumps(LIOS).replace("@DEV@", str(tmp_path / "file1")))
@@ -95,6 +111,84 @@ def test_our_own_save_is_restored_as_it_was(tmp_path: Path) -> None:
         await desk.do("restore", file=str(file))
         assert desk.context.configuration.root == before == desk.saved()
         assert desk.engine.disks["a"].state == "online"
+
+    run_desk(tmp_path, scenario)
+
+
+def test_clear_forgets_everything_that_spoke_of_targets(tmp_path: Path) -> None:
+    """A target of the same name that is made later is a new one: nobody's LUN, address, redirect or password waits."""
+
+    async def scenario(desk: Desk) -> None:
+        await fill(desk)
+        ours = desk.context.configuration.root["tcmu_gluster"]
+        ours["of_a_later_version"] = {"kept": True}
+        assert all(ours[key] for key in OF_TARGETS), "each of them holds something before"
+        await desk.do("clear", confirm=True)
+        assert desk.saved()["tcmu_gluster"] == {
+            "version": 1, "of_a_later_version": {"kept": True}, **{key: type(ours[key])() for key in OF_TARGETS}
+        }  # fmt: skip
+        await desk.do("target.create", target=IQN)
+        await desk.do("disk.create", name="b", uri="memory:b", size="64K")
+        await desk.do("lun.map", target=IQN, disk="b", lun=4)
+        assert desk.context.configuration.redirect(IQN) is None
+        assert desk.context.configuration.visible_luns(IQN, "iqn.2000-01.org:else") == {4: ("b", True)}
+        assert (await desk.do("tgt.show"))["accounts"] == []
+
+    run_desk(tmp_path, scenario)
+
+
+def test_clear_of_accounts_and_portals_alone_is_a_change(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("tgt.account", user="u", password="twelve-bytes-or-more")
+        assert (await desk.do("clear", confirm=True))["changed"]
+        assert desk.saved()["tcmu_gluster"]["accounts"] == {}
+        assert not (await desk.do("clear", confirm=True))["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_restore_beside_others_brings_all_that_belongs_to_its_targets(tmp_path: Path) -> None:
+    """A LUN that one initiator alone may see must not come back as everybody's."""
+
+    async def scenario(desk: Desk) -> None:
+        await fill(desk)
+        before = copy.deepcopy(desk.context.configuration.root)
+        file = tmp_path / "copy.json"
+        await desk.do("save", file=str(file))
+        await desk.do("clear", confirm=True)
+        await desk.do("target.create", target="iqn.2020-01.org.example:other")
+        await desk.do("restore", file=str(file))
+        ours = desk.context.configuration.root["tcmu_gluster"]
+        for key in ("networks", "private_luns", "redirects", "accounts", "portals"):
+            assert ours[key] == before["tcmu_gluster"][key], key
+        assert ours["tids"] == {"iqn.2020-01.org.example:other": 1, IQN: 2}, "the number 1 is taken by now"
+        assert desk.context.configuration.visible_luns(IQN, "iqn.2000-01.org:else") == {}
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_restore_does_not_touch_the_rules_of_a_target_that_is_there(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await fill(desk)
+        file = tmp_path / "copy.json"
+        await desk.do("save", file=str(file))
+        await desk.do("acl.deny", target=IQN, rule="10.0.0.0/8")
+        await desk.do("target.redirect", target=IQN)
+        await desk.do("restore", file=str(file))
+        assert "10.0.0.0/8" not in map(str, desk.context.configuration.rules(IQN))
+        assert desk.context.configuration.redirect(IQN) is None
+
+    run_desk(tmp_path, scenario)
+
+
+def test_what_an_editor_spoiled_among_ours_is_no_trouble(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        target = {"fabric": "iscsi", "wwn": IQN, "tpgs": [{"tag": 1}]}
+        file = tmp_path / "odd.json"
+        file.write_text(json.dumps({"targets": [target], "tcmu_gluster": dict.fromkeys(("tids", "accounts"), 7)}))
+        await desk.do("restore", file=str(file))
+        await desk.do("target.delete", target=IQN)
+        assert (await desk.do("target.list"))["items"] == []
 
     run_desk(tmp_path, scenario)
 
