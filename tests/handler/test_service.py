@@ -1,17 +1,13 @@
-"""The daemon as a process: started, asked, killed, restarted, stopped."""
+"""The daemon as a process: started, asked, restarted, stopped. tests/handler/test_state_crashes.py kills it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,58 +17,10 @@ import pytest
 
 from handler.service import wants_lio
 from tcmu_gluster.config.settings import Settings
-from tcmu_gluster.control.client import ControlClient, DaemonUnreachable
-from tcmu_gluster.errors import OperationError
 from tests.handler.daemon import settings
+from tests.handler.process import Process
 
 IQN = "iqn.2013-10.com.redhat"
-START_SECONDS = 30
-
-
-class Process:
-    """`python -m handler` with a directory and a notify socket of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.socket = root / "c.sock"
-        self.state = root / "etc" / "saveconfig.json"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.bind(str(root / "n.sock"))
-        self.notify.settimeout(START_SECONDS)
-
-    def start(self) -> Process:
-        environ = {
-            **os.environ,
-            "NOTIFY_SOCKET": str(self.root / "n.sock"),
-            "WATCHDOG_USEC": "200000",
-            "TCMU_GLUSTER_SETTINGS": str(self.root / "none.toml"),
-            "TCMU_GLUSTER_STATE_FILE": str(self.state),
-            "TCMU_GLUSTER_CONTROL_SOCKET": str(self.socket),
-            "TCMU_GLUSTER_PORTALS": "127.0.0.1:0",
-            "TCMU_GLUSTER_LIO": "off",
-            "TCMU_GLUSTER_RETRY_SECONDS": "1",
-        }
-        with open(self.root / "log", "ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "handler"], env=environ, stderr=log)
-        self.wait_for(b"READY=1")
-        return self
-
-    def wait_for(self, word: bytes) -> None:
-        while word not in self.notify.recv(4096):
-            continue
-
-    def client(self) -> ControlClient:
-        return ControlClient(self.socket)
-
-    def ask(self, op: str, **args: Any) -> dict[str, Any]:
-        with self.client() as client:
-            return client.call(op, args)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(START_SECONDS)
 
 
 @pytest.fixture
@@ -151,34 +99,6 @@ def test_a_disk_whose_file_comes_late_is_served_late(daemon: Process) -> None:
     while daemon.ask("disk.show", name="late")["state"] != "online":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_a_kill_at_any_moment_of_many_operations_leaves_a_state_that_loads(daemon: Process) -> None:
-    """Targets are made one after the other; after each kill all that were answered are there, and at most one more."""
-    dice = random.Random(3)
-    answered: list[str] = []
-    for _ in range(4):
-        daemon.start()
-        present = {item["target"] for item in daemon.ask("target.list")["items"]}
-        assert set(answered) <= present and len(present) <= len(answered) + 1
-        answered[:] = sorted(present)
-        worker = threading.Thread(target=make_targets, args=(daemon, answered))
-        worker.start()
-        time.sleep(dice.uniform(0.02, 0.3))
-        daemon.end(signal.SIGKILL)
-        worker.join()
-        assert json.loads(daemon.state.read_text())["targets"] is not None
-    assert len(answered) > 4
-
-
-def make_targets(daemon: Process, answered: list[str]) -> None:
-    """Up to fifty targets, each noted once the daemon has answered, until the daemon is gone."""
-    first = len(answered)
-    with contextlib.suppress(DaemonUnreachable, OperationError), daemon.client() as client:
-        for number in range(50):
-            iqn = f"{IQN}:{first}-{number}"
-            client.call("target.create", {"target": iqn})
-            answered.append(iqn)
 
 
 def test_status_is_quick_with_five_hundred_disks(daemon: Process) -> None:
