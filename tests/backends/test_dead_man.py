@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from tcmu_gluster.backends.dead_man import DeadMan
 
@@ -15,6 +14,7 @@ import sys, time
 from tcmu_gluster.backends.dead_man import DeadMan
 dead_man = DeadMan()
 assert dead_man.wind(%s)
+dead_man.wind(%s)
 print("ready", flush=True)
 for _ in range(%d):
     time.sleep(0.05)
@@ -24,14 +24,15 @@ print("alive", flush=True)
 
 
 def start(first: str, rounds: int, then: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", CHILD % (first, rounds, then)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD % (first, then, rounds, then)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
 
 
 def test_a_stopped_process_is_ended_without_being_continued() -> None:
     process = start("5", 1000, "0.5")
-    time.sleep(0.3)  # it winds for half a second by now
     os.kill(process.pid, signal.SIGSTOP)
     assert process.wait(20) == -signal.SIGKILL
     process.stdout.close()
