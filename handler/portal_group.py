@@ -45,6 +45,8 @@ def set_value(
 ) -> bool:
     """An attribute or a parameter; whether the engine acts on it. Raises OperationError."""
     place = configuration.credentials(iqn, initiator)
+    if group == "parameter" and initiator:  # rtslib's restore would drop it without a word
+        raise OperationError("parameters belong to the whole target; leave the initiator out")
     known: dict[str, Any] = PARAMETERS if group == "parameter" else ACL_ATTRIBUTES if initiator else ATTRIBUTES
     if name not in known:
         raise OperationError(f"there is no {group} {name!r}; there are {', '.join(known)}")

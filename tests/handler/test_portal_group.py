@@ -55,6 +55,7 @@ def test_attributes_and_parameters_stand_where_rtslib_reads_them() -> None:
         (None, "parameter", "authentication", "1", "there is no parameter"),
         (None, "parameter", "TargetAlias", "x" * 300, "too long"),
         (HOST, "attribute", "generate_node_acls", "1", "there is no attribute"),
+        (HOST, "parameter", "MaxConnections", "4", "belong to the whole target"),
         ("iqn.2020-01.com.other", "attribute", "nopin_timeout", "1", "no rule of its own"),
     ],
 )
