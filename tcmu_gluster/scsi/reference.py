@@ -22,6 +22,7 @@ HEAD = """\
 
 Made by `script/scsi-reference` from the command table and the tables of pages; REPORT SUPPORTED OPERATION CODES,
 INQUIRY, MODE SENSE and LOG SENSE print the same tables. What is not here ends with CHECK CONDITION, ILLEGAL REQUEST.
+Section numbers were not checked against the printed standards yet: revisions count differently; look for the name too.
 """
 
 COMMAND_HEADS = ("code", "action", "name", "section", "CDB bytes", "data", "only on")
