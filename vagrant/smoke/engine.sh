@@ -7,7 +7,8 @@ engine_up() {
 }
 
 engine_down() {
-    on client "iscsiadm -m node -T $iqn --logout >/dev/null 2>&1; iscsiadm -m node -T $iqn -o delete >/dev/null 2>&1; true" || true
+    # multipathd remembers the disk's identity (-W forgets it): it would take the next story's single path, too.
+    on client "multipath -F; iscsiadm -m node -T $iqn --logout; iscsiadm -m node -T $iqn -o delete; multipath -W; true" >/dev/null 2>&1 || true
     on $gateway "tcmu-gluster target delete $iqn; tcmu-gluster disk delete smoke" >/dev/null || true
     trap - EXIT
 }

@@ -9,7 +9,8 @@ config=${TCMU_GLUSTER_SSH_CONFIG:-.vagrant/ssh-config}
 on() {
     local machine=$1
     shift
-    ssh -q -F "$config" -o ConnectTimeout=60 -o ServerAliveInterval=15 "$machine" "sudo bash -euo pipefail -c $(printf %q "$*")"
+    # One connection for all lines: a handshake takes seconds in an emulated processor.
+    ssh -q -F "$config" -o ControlMaster=auto -o ControlPath=.vagrant/%n -o ControlPersist=60 -o ConnectTimeout=60 -o ServerAliveInterval=15 "$machine" "sudo bash -euo pipefail -c $(printf %q "$*")"
 }
 
 has() { grep -q "^Host $1\$" "$config"; }
@@ -38,6 +39,46 @@ log_in() { # log_in ADDRESS IQN
 }
 
 log_out() { on client "iscsiadm -m node -T $1 --logout >/dev/null; iscsiadm -m node -T $1 -o delete >/dev/null"; }
+
+# Verified random writes on a disk of the client, in the background: start_load DEVICE SECONDS; end_load waits for their
+# end, fails if there was an error or a wrong block, and prints the longest operation.
+start_load() {
+    on client "rm -f /tmp/fio.json; systemd-run -q --collect --unit=smoke-fio --working-directory=/tmp fio --name=load --filename=$1 \
+        --rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio --direct=1 --size=32M --time_based --runtime=$2 \
+        --verify=crc32c --verify_backlog=64 --verify_fatal=1 --output-format=json --output=/tmp/fio.json"
+    on client 'for i in $(seq 60); do pgrep -x fio >/dev/null && exit 0; sleep 1; done; exit 1'
+}
+
+end_load() {
+    on client 'while systemctl -q is-active smoke-fio; do sleep 1; done; python3 - /tmp/fio.json' <<'REPORT'
+import json, sys
+text = open(sys.argv[1]).read()
+job = json.loads(text[text.index("{"):])["jobs"][0]
+writes, reads = job["write"], job["read"]
+assert job["error"] == 0, f"fio: error {job['error']}"
+assert writes["total_ios"] and reads["total_ios"], "fio did nothing"
+longest = max(part["clat_ns"]["max"] for part in (writes, reads)) / 1e9
+print(f"{writes['total_ios']} writes, {reads['total_ios']} verified, no error; the longest took {longest:.1f} s")
+REPORT
+}
+
+# The daemon's command as a service of one story: start_export MACHINE ARGUMENT..., stop_export MACHINE.
+start_export() {
+    local machine=$1
+    shift
+    on "$machine" "systemctl reset-failed smoke-export 2>/dev/null || true; systemd-run -q --unit=smoke-export tcmu-gluster export $*"
+    on "$machine" 'for i in $(seq 90); do ss -ltn | grep -q ":3260 " && exit 0; systemctl -q is-active smoke-export || break; sleep 1; done
+        journalctl -n 20 --no-pager -u smoke-export >&2; exit 1'
+}
+
+stop_export() { # a status other than 0 (something acknowledged may be lost) leaves the unit "failed"
+    on "$1" 'systemctl stop smoke-export; ! systemctl -q is-failed smoke-export'
+}
+
+# A file of the volume and its lease, deleted.
+delete_file() {
+    on client "mkdir -p /mnt/volume; mount -t glusterfs server1:/block /mnt/volume; rm -f /mnt/volume/$1 /mnt/volume/.$1.*; umount /mnt/volume"
+}
 
 # A file system with a file of 8 MiB on a disk of the client, written, unmounted, mounted again and compared.
 use_disk() {
