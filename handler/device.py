@@ -19,6 +19,7 @@ from tcmu_gluster.config.cfgstring import StateId
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.scsi.command import ANY
 from tcmu_gluster.scsi.limits import BLOCK_SIZES_BYTES
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.tcmu import actions
@@ -56,6 +57,7 @@ class Device:
         self._directory = DeviceDirectory(uio.hba, uio.name, world.core)
         self._fd = -1
         self._mapping: Optional[Mapping] = None
+        self._known = False  # whether an initiator may have seen it before this ring's first command
         self._wish: Optional[DeviceInput] = None  # STOP or GONE: what outlasts everything else
         self._ended: Optional[DeviceInput] = None  # what ended the front
         self._wake = asyncio.Event()
@@ -168,10 +170,11 @@ class Device:
         info = await world.in_thread(self._directory.info)
         can_reset = await world.in_thread(lambda: self._directory.can_reset)
         self._mapping, self._fd = world.map_device(uio, self._fd), -1
+        self._known = info.exported
         unit = await self._make_unit(info, fresh)
         self.front = TcmuFront(
             str(uio), self._mapping, unit, world.loop, limit_seconds=world.settings.command_limit_seconds,
-            in_order=not can_reset, access=world.access, on_end=self._front_ended, before_first=self._look_at_serial,
+            in_order=not can_reset, access=world.access, on_end=self._front_ended, before_first=self._before_first,
         )  # fmt: skip
         if self.front.ring.state is RingState.DEAD:
             raise ConfigError(f"the ring can't be trusted: {self.front.ring.reason}")
@@ -222,11 +225,17 @@ class Device:
             return parse_backing(str(record["uri"]))
         return named
 
-    def _look_at_serial(self) -> None:
-        """The serial is written after ADDED and before the first LUN: so at the first command it is there to stay."""
+    def _before_first(self) -> None:
+        """The serial is written after ADDED and before the first LUN: so at the first command it is there to stay.
+
+        Attributes are set then too. Of a disk that no LUN showed so far, these changes are news to nobody.
+        """
         serial = self._directory.serial()
-        if serial and self.unit is not None and serial != self.unit.identity.serial:
-            self.unit.identity = identity_of(serial, self._world.disk_files.read(serial))
+        if self.unit is not None:
+            if serial and serial != self.unit.identity.serial:
+                self.unit.identity = identity_of(serial, self._world.disk_files.read(serial))
+            if not self._known:
+                self.unit.attach(ANY, attention=None)
         self.serial = serial or self.serial
 
     # -- its ends -----------------------------------------------------------------------------------------------------

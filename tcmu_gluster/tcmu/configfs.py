@@ -30,6 +30,8 @@ class DeviceInfo:
     command_timeout_seconds: int
     max_sectors: int
     """hw_max_sectors, in blocks: advice, not enforced by anybody."""
+    exported: bool
+    """Whether a LUN shows it, so that some initiator may know it."""
 
 
 class DeviceDirectory:
@@ -89,6 +91,7 @@ class DeviceDirectory:
             write_cache=self.write_cache(),
             command_timeout_seconds=self.read_number("attrib/cmd_time_out", 30),
             max_sectors=self.read_number("attrib/hw_max_sectors") or _field(text, "HwMaxSectors"),
+            exported=text.startswith("Status: ACTIVATED"),
         )
 
 

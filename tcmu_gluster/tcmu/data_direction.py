@@ -3,7 +3,8 @@
 The ring needs the direction only to know whether bytes that nobody wrote may reach the initiator; whatever is not
 listed here counts as Data-In, which costs at most a needless zero-fill. The length check exists because nobody else
 makes it: LIO's core passes a command on whatever the fabric announced, and the ring can express neither an overflow
-nor the residual of a WRITE.  Source: SBC-4 clause 5, SPC-4 clause 6.
+nor the residual of a WRITE. COMPARE AND WRITE is left to its handler (scsi/sbc.py), which looks at the CDB first: more blocks
+than the unit takes are INVALID FIELD IN CDB, whatever was announced (SBC-3 5.3).  Source: SBC-4 clause 5, SPC-4 clause 6.
 """
 
 from __future__ import annotations
@@ -40,30 +41,25 @@ class LengthRule(IntEnum):
     UNCHECKED = 0
     AT_LEAST = 1
     EXACT = 2
-    EXACT_TWICE = 3
 
 
 LENGTH_RULES = bytes(
     LengthRule.AT_LEAST if opcode in _READ_COMMANDS
     else LengthRule.EXACT if opcode in _WRITE_COMMANDS
-    else LengthRule.EXACT_TWICE if opcode == 0x89
     else LengthRule.UNCHECKED
     for opcode in range(256)
 )  # fmt: skip
 
 
-_AT_LEAST, _EXACT_TWICE = int(LengthRule.AT_LEAST), int(LengthRule.EXACT_TWICE)
+_AT_LEAST = int(LengthRule.AT_LEAST)
 
-# Where a CDB of each length has its TRANSFER LENGTH; COMPARE AND WRITE has a NUMBER OF LOGICAL BLOCKS instead.
+# Where a CDB of each length has its TRANSFER LENGTH.
 _LENGTH_FIELDS = {10: struct.Struct(">7xHx"), 12: struct.Struct(">6xI2x"), 16: struct.Struct(">10xI2x")}
-_COMPARE_AND_WRITE_LENGTH = struct.Struct(">13xB2x")
 
 
 def _reader(opcode: int) -> Callable[[bytes], tuple[int, ...]] | None:
     if not LENGTH_RULES[opcode]:
         return None
-    if opcode == 0x89:
-        return _COMPARE_AND_WRITE_LENGTH.unpack
     if CDB_LENGTHS[opcode] == 6:
         return lambda cdb: (cdb[4] or 256,)
     return _LENGTH_FIELDS[CDB_LENGTHS[opcode]].unpack
@@ -79,7 +75,6 @@ def length_fits(cdb: bytes, announced_bytes: int, block_bytes: int) -> bool:
     if read is None:
         return True
     wanted = read(cdb)[0] * block_bytes
-    rule = LENGTH_RULES[opcode]
-    if rule == _AT_LEAST:
+    if LENGTH_RULES[opcode] == _AT_LEAST:
         return announced_bytes >= wanted
-    return announced_bytes == (2 * wanted if rule == _EXACT_TWICE else wanted)
+    return announced_bytes == wanted

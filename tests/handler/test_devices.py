@@ -270,6 +270,29 @@ def test_the_serial_that_was_set_after_enable_is_what_initiators_see(tmp_path: P
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_change_is_news_only_to_who_may_have_known_the_disk(tmp_path: Path, known: bool) -> None:
+    """rtslib sets attributes after enable and before the first LUN: no initiator shall hear of that."""
+
+    async def scenario(desk: Desk) -> None:
+        lio = desk.host.add("set", MEMORY + "set")
+        lio.write("info", f"Status: {'' if known else 'DE'}ACTIVATED  Max Queue Depth: 0  SectorSize: 512\n")
+        await desk.serving("set")
+        desk.host.reconfigure("set", write_cache=False)
+        await until(lambda: len(desk.host.netlink.replies) == 2)  # type: ignore[union-attr]
+        first = lio.submit(TEST_UNIT_READY)
+        await until(lambda: first.answer is not None)
+        changed = first.answer.sense[12:14] if first.answer.status == 2 else b""
+        assert changed == (b"\x2a\x01" if known else b"")  # MODE PARAMETERS CHANGED, SPC-4 5.11
+        desk.host.reconfigure("set", write_cache=True)
+        await until(lambda: len(desk.host.netlink.replies) == 3)  # type: ignore[union-attr]
+        second = lio.submit(TEST_UNIT_READY)
+        await until(lambda: second.answer is not None)
+        assert second.answer.sense[12:14] == b"\x2a\x01"
+
+    run(tmp_path, scenario, kernel_waits=True)
+
+
 def test_a_process_that_still_holds_the_device_is_waited_for(tmp_path: Path) -> None:
     async def whole() -> None:
         desk = Desk(tmp_path)

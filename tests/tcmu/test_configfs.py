@@ -32,8 +32,14 @@ def core(tmp_path: Path) -> Path:
 
 
 def test_everything_comes_from_attributes(core: Path) -> None:
-    expected = DeviceInfo(21474836480, 512, "7a1e-55", True, 25, 1024)
+    expected = DeviceInfo(21474836480, 512, "7a1e-55", True, 25, 1024, exported=True)
     assert DeviceDirectory(3, "vm1", core).info() == expected
+
+
+def test_a_disk_that_no_lun_shows_is_deactivated(core: Path) -> None:
+    """transport_dump_dev_state: ACTIVATED if export_count, else DEACTIVATED."""
+    (core / "user_3" / "vm1" / "info").write_text(INFO.replace("ACTIVATED", "DEACTIVATED"))
+    assert not DeviceDirectory(3, "vm1", core).info().exported
 
 
 def test_old_kernels_have_it_in_info_alone(core: Path) -> None:
@@ -54,7 +60,7 @@ def test_words_in_the_config_do_not_pass_for_numbers(core: Path) -> None:
 
 def test_a_device_that_is_gone_or_half_made_raises_nothing(tmp_path: Path) -> None:
     directory = DeviceDirectory(0, "gone", tmp_path)
-    assert directory.info() == DeviceInfo(0, 0, "", True, 30, 0)
+    assert directory.info() == DeviceInfo(0, 0, "", True, 30, 0, exported=False)
     assert directory.blocked is None and not directory.can_reset and directory.serial() == ""
 
 

@@ -212,8 +212,7 @@ class TestRing:
             (WRITE_10, 500, False),
             (WRITE_10, 513, False),
             (bytes.fromhex("08 000000 00 00"), 512, False),  # READ(6): 0 is 256 blocks
-            (bytes.fromhex("89 00 0000000000000000 000000 01 00 00"), 1024, True),
-            (bytes.fromhex("89 00 0000000000000000 000000 01 00 00"), 512, False),
+            (bytes.fromhex("89 00 0000000000000000 000000 01 00 00"), 512, True),  # COMPARE AND WRITE's handler judges
             (bytes.fromhex("8a 00 0000000000000000 80000001 00 00"), 512, False),
             (bytes.fromhex("aa 00 00000000 00000001 00 00"), 512, True),
             (bytes.fromhex("2a 00 00000000 00 0000 00"), 0, True),
