@@ -3,8 +3,9 @@
 The ring needs the direction only to know whether bytes that nobody wrote may reach the initiator; whatever is not
 listed here counts as Data-In, which costs at most a needless zero-fill. The length check exists because nobody else
 makes it: LIO's core passes a command on whatever the fabric announced, and the ring can express neither an overflow
-nor the residual of a WRITE. COMPARE AND WRITE is left to its handler (scsi/sbc.py), which looks at the CDB first: more blocks
-than the unit takes are INVALID FIELD IN CDB, whatever was announced (SBC-3 5.3).  Source: SBC-4 clause 5, SPC-4 clause 6.
+nor the residual of a WRITE. COMPARE AND WRITE is left to its handler (scsi/sbc.py), which looks at the CDB first: more
+blocks than the unit takes are INVALID FIELD IN CDB, whatever was announced (SBC-3 5.3).  Source: SBC-4 clause 5, SPC-4
+clause 6.
 """
 
 from __future__ import annotations

@@ -231,6 +231,14 @@ def leftovers() -> list[str]:
     ]
 
 
+def release_waiters() -> None:
+    """End every wait in configfs for a handler's answer (after a scenario that failed half-way)."""
+    parameters = Path("/sys/module/target_core_user/parameters")
+    if parameters.exists():
+        for name, value in (("block_netlink", "1"), ("reset_netlink", "1"), ("block_netlink", "0")):
+            write(parameters / name, value)
+
+
 def clear() -> None:
     """Remove all of LIO's objects (after a scenario that failed half-way)."""
     for fabric in TARGET.glob("*/*/tpgt_*"):

@@ -65,16 +65,23 @@ class VerifiedLoad:
             *(amount if seconds else (f"--size={mebibytes}M",)),
             log=str(self.log),
         )  # fmt: skip
-        self._stat = Path("/sys/class/block") / Path(device).resolve().name / "stat"
+        # By its number: the node of a multipath map is a link of udev's or a node of libdevmapper's own.
+        number = os.stat(device).st_rdev
+        self._stat = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
 
     def wait_until_running(self) -> None:
         """Until fio has completed some more writes."""
         first = self._writes()
-        wait_for("fio writes", lambda: self._writes() > first + 20 or self.process.poll() is not None, limit=120)
-        expect(self.process.poll() is None, "fio runs")
+        wait_for("fio writes", lambda: self._writes() > first + 20 or not self.running, limit=120)
+        expect(self.running, "fio runs")
 
     def _writes(self) -> int:
         return int(self._stat.read_text().split()[4])
+
+    @property
+    def running(self) -> bool:
+        """Whether fio still works."""
+        return self.process.poll() is None
 
     def finish(self) -> dict[str, Any]:
         """Wait for the end; raises AssertionError for an I/O error or a block that is not what was written."""

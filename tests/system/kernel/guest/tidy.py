@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -19,14 +20,17 @@ def everything() -> None:
     for name in _LEFT_RUNNING:
         for pid in services.processes(name):
             os.kill(pid, signal.SIGKILL)
+    lio.release_waiters()
     run("umount", "-l", "/mnt", status=None)
+    run("multipath", "-F", status=None, limit=30)
     run("iscsiadm", "-m", "node", "-u", status=None, limit=30)
     run("iscsiadm", "-m", "node", "-o", "delete", status=None)
     for device in lio.CORE.glob("user_*/*/action"):
-        # No handler is left that could complete them: the kernel must.
-        lio.write(device / "block_dev", "1")
-        lio.write(device / "reset_ring", "2")
-        lio.write(device / "block_dev", "0")
+        with contextlib.suppress(OSError):  # EINVAL: it was never enabled
+            # No handler is left that could complete them: the kernel must.
+            lio.write(device / "block_dev", "1")
+            lio.write(device / "reset_ring", "2")
+            lio.write(device / "block_dev", "0")
     if lio.TARGET.exists():
         lio.clear()
     wait_for("no SCSI disk is left", lambda: not [name for name in os.listdir("/sys/block") if name.startswith("sd")])

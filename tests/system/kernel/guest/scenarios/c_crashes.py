@@ -96,17 +96,17 @@ def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
                 run("sg_reset", "--device", "--no-esc", f"/dev/{generic}", limit=90)
                 figures = {"seconds of the LUN reset": round(time.monotonic() - began, 1)}
             expect(reset.wait(120) == 0, "the write that was reset is tried again, and succeeds")
-            write(block / "device/timeout", "4")  # the host aborts early
+            before = aborts(disk), asked(session)
+            write(block / "device/timeout", "3")  # the host aborts early: it first asks with a NOP-Out whether we live
             with stopped_brick():
                 aborted = late_write(device, block)
-                timed_out = block / "device/iotmo_cnt"
-                before = read(timed_out)
-                wait_for("the host aborts", lambda: read(timed_out) != before, limit=60)
+                wait_for("the host asks for an abort", lambda: asked(session) > before[1], limit=90)
+                write(block / "device/timeout", "30")
+            wait_for("LIO has aborted the write", lambda: aborts(disk) > before[0], limit=60)
             expect(aborted.wait(120) == 0, "the write that was aborted is tried again, and succeeds")
-            write(block / "device/timeout", "30")
+            figures["aborts that LIO completed"] = aborts(disk) - before[0]
             expect((block / "device/state").read_text().strip() == "running", "the host has not given up the disk")
-            sessions = run("iscsiadm", "-m", "session", "-s")
-            figures["aborts and resets that the session counts"] = re.findall(r"(\w+_pdus): ([1-9]\d*)", sessions)
+            figures["task management that the host asked for"] = asked(session)
             data = load.copy_and_compare(device, 2)
             expect(served.alive, "the daemon lives")
         expect(volume.on_the_brick("slow", len(data)) == data, "the Gluster file holds the last writes alone")
@@ -158,6 +158,17 @@ def stopped_brick() -> Iterator[None]:
         for pid in bricks:
             os.kill(pid, signal.SIGCONT)
         say("the brick goes on")
+
+
+def aborts(disk: daemon.Disk) -> int:
+    """ABORT TASKs that LIO has answered with FUNCTION COMPLETE, since our handler let go of the command."""
+    return int(read(disk.backstore / "statistics/scsi_tgt_dev/aborts_complete"))
+
+
+def asked(session: services.Session) -> int:
+    """Task management requests that the initiator has sent in its session."""
+    told = run("iscsiadm", "-m", "session", "-s")
+    return sum(int(count) for count in re.findall(r"tmfcmd_pdus: (\d+)", told.partition(session.iqn)[2]))
 
 
 def late_write(device: str, block: Path) -> subprocess.Popen[bytes]:

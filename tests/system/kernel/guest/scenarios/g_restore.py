@@ -6,19 +6,21 @@ from pathlib import Path
 
 from .. import daemon, lio, load, services
 from ..runner import scenario
-from ..shell import expect, run, say
+from ..shell import expect, read, run, say, write
 
 
 @scenario(limit=300)
 def targetctl_restores_our_disks() -> None:
     """save, clear, restore (as at boot): the disk comes back with its bytes, without and with tcmu-runner beside us.
 
-    rtslib's restore forgets nl_reply_supported=-1, so this is where tcmu-runner's veto would strike.
+    rtslib's restore forgets nl_reply_supported=-1, so this is where tcmu-runner's veto would strike. The write cache
+    that somebody turned off stays off.
     """
     backing = daemon.uri("stored")
     services.start_dbus()
     with daemon.Daemon() as served:
         disk = daemon.Disk("stored", backing, "32M")
+        write(disk.backstore / "attrib/emulate_write_cache", "0")
         with lio.LoopDisk(disk.backstore) as local:
             data = load.copy_and_compare(local.device, 1)
         run("targetctl", "save", "/run/saved.json", limit=90)
@@ -43,4 +45,6 @@ def check(data: bytes) -> None:
     """The restored disk gives the bytes that were written before."""
     with lio.LoopDisk(lio.backstore("stored")) as local:
         run("dd", f"if={local.device}", "of=/run/back", "bs=1M", "count=1", "iflag=direct", "status=none")
+        cache = [read(disk / "cache_type") for disk in Path("/sys/class/scsi_disk").glob(f"{local.host}:*")]
     expect(Path("/run/back").read_bytes() == data, "the restored disk holds what was written before")
+    expect(cache == ["write through"], f"its write cache is off, as it was saved ({cache})")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from .. import services
-from ..daemon import Daemon
+from tcmu_gluster.errors import TcmuGlusterError
+
+from .. import daemon, services
 from ..runner import scenario
-from ..shell import OURS, expect, read, run
+from ..shell import expect, read, run
 
 PORTAL = "127.0.0.1:3263"
 IQN = "iqn.2026-11.com.example:copies"
@@ -18,17 +20,17 @@ DISK_BLOCKS = 16 * MIB // 512
 @scenario(limit=180)
 def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[str, str]:
     """EXTENDED COPY by sg_xcopy and ddpt, ODX by ddpt, and what sg_dd then reads: the same bytes on the other disk."""
-    daemon, files = Daemon(), [Path(f"/run/copies-{name}") for name in ("a", "b")]
-    expect(daemon.alive, "the daemon runs")
+    daemon.Daemon()
+    files = [Path(f"/run/copies-{name}") for name in ("a", "b")]
     services.start_iscsid()
     run("modprobe", "sg", status=None)
     for file in files:
-        run(OURS, "disk", "create", file.name, f"file://{file}", "--size", "16M", "--front", "engine")
-    run(OURS, "target", "create", IQN)
+        daemon.ask("disk.create", name=file.name, uri=f"file://{file}", size="16M", front="engine")
+    daemon.ask("target.create", target=IQN)
     for lun, file in enumerate(files):
-        run(OURS, "lun", "map", IQN, file.name, "--lun", str(lun))
-    run(OURS, "acl", "allow", IQN, services.INITIATOR)
-    run(OURS, "portal", "add", IQN, PORTAL)
+        daemon.ask("lun.map", target=IQN, disk=file.name, lun=lun)
+    daemon.ask("acl.allow", target=IQN, rule=services.INITIATOR)
+    daemon.ask("portal.add", target=IQN, portal=PORTAL)
     try:
         with services.Session(IQN, PORTAL) as session:
             one, two = session.disk(0), session.disk(1)
@@ -66,9 +68,10 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
             )
             run("cmp", "-n", str(2 * MIB), "/dev/zero", str(files[1]))
     finally:
-        run(OURS, "target", "delete", IQN, status=None)
-        for file in files:
-            run(OURS, "disk", "delete", file.name, status=None)
+        with contextlib.suppress(TcmuGlusterError):  # half of it may not have been made
+            daemon.ask("target.delete", target=IQN)
+            for file in files:
+                daemon.ask("disk.delete", name=file.name)
     return figures
 
 

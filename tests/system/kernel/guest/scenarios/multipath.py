@@ -6,32 +6,28 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tcmu_gluster.cli.initiator import Times, multipath_conf
+from tcmu_gluster.config.settings import Settings
+
 from .. import daemon, lio, load, services
 from ..runner import scenario
 from ..shell import expect, run, say, start, wait_for
 
 IQN = "iqn.2024-01.test.vm:multipath"
 PORTALS = ("10.99.0.1", "10.99.1.1")
-# Braces on lines of their own: multipathd refuses a section on one line and then silently uses its defaults.
-CONFIGURATION = """\
-defaults {
-	user_friendly_names yes
-	find_multipaths no
-	polling_interval 1
-}
-devices {
-	device {
-		vendor ".*"
-		product ".*"
-		path_grouping_policy multibus
-		path_selector "service-time 0"
-		path_checker tur
-		no_path_retry 12
-		fast_io_fail_tmo 5
-		failback immediate
-	}
-}
-"""
+LIO_PORT, ENGINE_PORT = 3260, 3270
+
+
+def configuration() -> str:
+    """What `tcmu-gluster initiator-config multipath.conf` prints, with shorter pauses between multipathd's looks.
+
+    For every vendor, so that LIO's own backstore is treated alike.
+    """
+    ours = multipath_conf(Times.of(Settings()))
+    expect("polling_interval 5" in ours and 'vendor "GLUSTER"' in ours, "the printed configuration is the one we know")
+    return ours.replace("polling_interval 5", "polling_interval 1").replace('vendor "GLUSTER"', 'vendor ".*"')
+
+
 _SESSION = {
     "node.session.timeo.replacement_timeout": "3",
     "node.conn[0].timeo.noop_out_interval": "1",
@@ -52,7 +48,7 @@ def start_network() -> None:
 
 def start_multipathd() -> None:
     """The daemon in its plain form; it needs udev's properties of the disks."""
-    Path("/etc/multipath.conf").write_text(CONFIGURATION)
+    Path("/etc/multipath.conf").write_text(configuration())
     services.start_udev()
     if services.processes("multipathd"):
         return
@@ -70,7 +66,7 @@ def paths() -> list[str]:
     return re.findall(r"^sd\w+ (\S+ \S+)", table, re.MULTILINE)
 
 
-def cut(address: str) -> None:
+def cut(address: str, port: int) -> None:
     """Drop every packet to and from one portal."""
     run(
         "nft",
@@ -80,39 +76,52 @@ def cut(address: str) -> None:
         table ip cut {{
             chain input {{
                 type filter hook input priority 0;
-                ip daddr {address} tcp dport 3260 drop;
-                ip saddr {address} tcp sport 3260 drop;
+                ip daddr {address} tcp dport {port} drop;
+                ip saddr {address} tcp sport {port} drop;
             }}
         }}
         """,
     )
 
 
-def cut_and_restore(backing: Path) -> dict[str, Any]:
-    """The story itself, on any backstore."""
+def start_initiator() -> None:
+    """Networks, open-iscsi, multipathd."""
     start_network()
     services.start_iscsid()
     start_multipathd()
-    with lio.Target(IQN, [backing], [f"{address}:3260" for address in PORTALS]):
-        session = services.Session(IQN, PORTALS[0], _SESSION)
-        wait_for("both paths are ready", lambda: paths() == ["active ready"] * 2, limit=90)
-        topology = run("multipath", "-ll")
-        say(topology)
-        # Its status says "enabled" until the first I/O has chosen it, so the groups are counted by their policies.
-        expect(topology.count("policy=") == 1, "one path group holds both paths")
-        expect("service-time" in topology, "the policy is service-time")
-        name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
-        writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=12)
-        writer.wait_until_running()
-        cut(PORTALS[0])
-        wait_for("one path has failed", lambda: any("failed" in path for path in paths()), limit=60)
-        expect("active ready" in paths(), "the other path is ready")
-        run("nft", "delete", "table", "ip", "cut")
-        wait_for("both paths are ready again", lambda: paths() == ["active ready"] * 2, limit=60)
-        figures = writer.finish()
-        run("multipath", "-f", name)
-        session.logout()
-    return figures
+
+
+def cut_and_restore(port: int) -> dict[str, Any]:
+    """The story itself, on any target that shows one disk behind both addresses at this port."""
+    session = services.Session(IQN, f"{PORTALS[0]}:{port}", _SESSION)
+    wait_for("both paths are ready", lambda: paths() == ["active ready"] * 2, limit=90)
+    topology = run("multipath", "-ll")
+    say(topology)
+    # Its status says "enabled" until the first I/O has chosen it, so the groups are counted by their policies.
+    expect(topology.count("policy=") == 1, "one path group holds both paths")
+    expect("policy='service-time 0'" in topology, "the policy is service-time")
+    expect("queue_if_no_path" in topology, "commands wait when there is no path")
+    name = re.findall(r"^(\w+) ", topology, re.MULTILINE)[0]
+    writer = load.VerifiedLoad(f"/dev/mapper/{name}", seconds=30)
+    writer.wait_until_running()
+    cut(PORTALS[0], port)
+    wait_for("one path has failed", lambda: any("failed" in path for path in paths()), limit=60)
+    expect("active ready" in paths(), "the other path is ready")
+    writer.wait_until_running()
+    run("nft", "delete", "table", "ip", "cut")
+    wait_for("both paths are ready again", lambda: paths() == ["active ready"] * 2, limit=60)
+    still = writer.running
+    figures = writer.finish()
+    run("multipath", "-f", name)
+    session.logout()
+    return {**figures, "fio still ran when both paths were back": still}
+
+
+def over_lio(backing: Path) -> dict[str, Any]:
+    """One portal group of LIO's with two portals."""
+    start_initiator()
+    with lio.Target(IQN, [backing], [f"{address}:{LIO_PORT}" for address in PORTALS]):
+        return cut_and_restore(LIO_PORT)
 
 
 @scenario(job="multipath", limit=300)
@@ -120,14 +129,31 @@ def multipath_of_lio_fileio() -> dict[str, Any]:
     """The initiator's side works here, with LIO's own backstore."""
     lio.start()
     backing = lio.fileio("mp", "/run/mp.img", 64 << 20)
-    figures = cut_and_restore(backing)
+    figures = over_lio(backing)
     lio.delete(backing)
     return figures
 
 
 @scenario(limit=300)
 def multipath_of_our_disk() -> dict[str, Any]:
-    """The same with a Gluster file behind our handler: no error; the longest pause is in the figures."""
+    """Two portals of LIO, a Gluster file behind our handler: no error; the longest pause is in the figures."""
     backing = daemon.uri("multipath")
     with daemon.Daemon(), daemon.Disk("multipath", backing, "64M") as disk:
-        return cut_and_restore(disk.backstore)
+        return over_lio(disk.backstore)
+
+
+@scenario(limit=300)
+def multipath_of_the_engines_portals() -> dict[str, Any]:
+    """The same with two portals of the engine, whose groups of ports (ALUA) multipathd asks for its priorities."""
+    start_initiator()
+    with daemon.Daemon():
+        daemon.ask("disk.create", name="mpath", uri=daemon.uri("mpath"), size="64M", front="engine")
+        daemon.ask("target.create", target=IQN)
+        for address in PORTALS:
+            daemon.ask("portal.add", target=IQN, portal=f"{address}:{ENGINE_PORT}")
+        daemon.ask("acl.allow", target=IQN, rule="all")
+        daemon.ask("lun.map", target=IQN, disk="mpath", lun=0)
+        figures = cut_and_restore(ENGINE_PORT)
+        daemon.ask("target.delete", target=IQN)
+        daemon.ask("disk.delete", name="mpath")
+    return figures
