@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused (one sentence says why), 2 asked for wrongly, 3 th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -38,20 +39,24 @@ EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but what is wrong is said in one sentence."""
+    """argparse, but what is wrong is a UsageError of one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit 2."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        """Raises UsageError."""
+        words = self.prog.partition(" ")[2]
+        raise UsageError(f"{words}: " * bool(words) + f"{message} (see {self.prog} --help)")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    common = Parser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print machine-readable output")
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("--control-socket", metavar="FILE", help="where the daemon listens")
-    parser = Parser(prog="tcmu-gluster", description="A file on a GlusterFS volume as a SCSI disk.", allow_abbrev=False)
+    """The whole command line. Its flags for every verb may stand before the verb or after it."""
+    first, common = _flags_of_every_verb(), _flags_of_every_verb()
+    first.set_defaults(json=False, debug=False, control_socket=None)
+    parser = Parser(
+        prog="tcmu-gluster",
+        description="A file on a GlusterFS volume as a SCSI disk.",
+        allow_abbrev=False,
+        parents=[first],
+    )
     parser.add_argument("--version", action="version", version=f"tcmu-gluster {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     nouns: dict[str, Any] = {}
@@ -60,12 +65,25 @@ def build_parser() -> argparse.ArgumentParser:
         if len(operation.words) == 2:
             noun = operation.words[0]
             if noun not in nouns:
-                group = verbs.add_parser(noun, help=NOUNS[noun], description=NOUNS[noun].capitalize() + ".")
+                group = verbs.add_parser(
+                    noun, parents=[common], help=NOUNS[noun], description=NOUNS[noun].capitalize() + "."
+                )
                 nouns[noun] = group.add_subparsers(metavar="VERB", required=True, title="verbs")
             place = nouns[noun]
         _add_operation(place, word, operation, common)
     add_local_verbs(verbs, common)
     return parser
+
+
+def _flags_of_every_verb() -> Parser:
+    """Without defaults: one that isn't given leaves what a flag before the verb said."""
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print machine-readable output")
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    common.add_argument("--control-socket", metavar="FILE", help="where the daemon listens")
+    return common
 
 
 def _add_operation(verbs: Any, word: str, operation: Operation, common: argparse.ArgumentParser) -> None:
@@ -127,8 +145,11 @@ def _value(argument: Argument, given: Any) -> Any:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command line; returns the exit code."""
-    options = build_parser().parse_args(argv)
+    hold_standard_streams()
+    words = sys.argv[1:] if argv is None else argv
+    debug, json_wanted = "--debug" in words, "--json" in words
     try:
+        options = build_parser().parse_args(words)
         code: int = options.run(options)
         sys.stdout.flush()
         return code
@@ -138,28 +159,50 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not complain
         return EXIT_REFUSED
     except (TcmuGlusterError, OSError) as error:
-        if options.debug:
+        if debug:
             traceback.print_exc()
-        return _fail(error, options.json)
+        return _fail(error, json_wanted)
     except Exception as error:
-        if options.debug:
+        if debug:
             raise
         return _fail(
-            error, options.json, f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it"
+            error, json_wanted, f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it"
         )
 
 
+def hold_standard_streams() -> None:
+    """Whatever of standard input, output and error is closed is /dev/null from now on.
+
+    Otherwise a disk's file would get the free number, and be written what is meant for people.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
 def _fail(error: Exception, json_wanted: bool, sentence: str = "") -> int:
-    sentence = printable(sentence or str(error)) or type(error).__name__
+    sentence = printable(sentence or _sentence_of(error))
     code = EXIT_REFUSED
     if isinstance(error, DaemonUnreachable):
         code = EXIT_UNREACHABLE
     elif isinstance(error, (UsageError, ConfigError)):
         code = EXIT_USAGE
     if json_wanted:
-        print(as_json({"error": sentence, "exit_code": code}))
+        with contextlib.suppress(OSError):  # standard output may be what is wrong
+            print(as_json({"error": sentence, "exit_code": code}), flush=True)
     print(f"tcmu-gluster: {sentence}", file=sys.stderr)
     return code
+
+
+def _sentence_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,3 +200,37 @@ def test_settings_lists_every_setting_with_its_origin(run: Any) -> None:
     assert code == 0
     assert rows["log_level"]["value"] == "debug" and rows["log_level"]["origin"] == "--log-level"
     assert rows["lio"]["origin"] == "default" and rows["lio"]["variable"] == "TCMU_GLUSTER_LIO"
+
+
+@pytest.mark.parametrize("words", [["--json", "disk", "list"], ["disk", "--json", "list"], ["disk", "list", "--json"]])
+def test_the_flags_of_every_verb_stand_anywhere(daemon: Daemon, run: Any, words: list[str]) -> None:
+    daemon.result = {"items": []}
+    code, out, _ = run(*words)
+    assert code == 0 and json.loads(out) == {"items": []}
+
+
+@pytest.mark.parametrize("words", [["disk", "create"], ["disk", "explode"], ["export", "memory:x"], ["--nonsense"]])
+def test_with_json_wrong_usage_is_json_too(run: Any, words: list[str]) -> None:
+    code, out, err = run(*words, "--json")
+    answer = json.loads(out)
+    assert code == answer["exit_code"] == 2 and err == f"tcmu-gluster: {answer['error']}\n"
+
+
+def command(*words: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own."""
+    line = [sys.executable, "-m", "tcmu_gluster.cli.main", *words]
+    return subprocess.run(line, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **streams)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["disk", "create", "--help"], ["--version"], ["settings"]], ids=" ".join)
+def test_output_that_can_not_be_written_is_one_sentence(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        ended = command(*words, stdout=full)
+    assert ended.returncode == 1 and ended.stderr == "tcmu-gluster: No space left on device\n"
+
+
+def test_closed_streams_are_no_failure_and_no_file_gets_their_numbers(tmp_path: Path) -> None:
+    inside = "import os, sys; from tcmu_gluster.cli.main import main; sys.exit(main(['settings']) or os.open('x', 65))"
+    line = f'exec {sys.executable} -c "{inside}" <&- >&- 2>&-'
+    ended = subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=60, check=False, env={"PYTHONPATH": os.getcwd()})
+    assert ended.returncode == 3  # the first number after them
