@@ -23,7 +23,7 @@ META_PACKAGE = os.environ.get("TCMU_GLUSTER_TEST_KERNEL", "linux-image-amd64")
 """A package that depends on the kernel's package, or the kernel's package itself."""
 
 _INITRD_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-_INITRD_COMMANDS = ("sh", "mount", "mkdir", "modprobe", "switch_root", "echo", "poweroff")
+_COMMANDS = ("sh", "mount", "mkdir", "modprobe", "switch_root", "echo", "poweroff", "seq", "head", "dd", "cmp", "sleep")
 
 # Runs in the initial RAM disk: the host's root read-only under a throw-away layer, the kernel's own modules, /io.
 _INIT = """#!/bin/sh
@@ -42,14 +42,36 @@ mount $share,ro,cache=loose modules /new/lib/modules || fail "no modules"
 exec switch_root /new /bin/bash /io/init.sh
 """
 
+_NESTED_MODULES = ("virtio_pci", "virtio_scsi", "sd_mod")
+NESTED_BYTES = 1 << 20
+# A machine inside the machine, whose only disk comes over vhost-scsi: writes numbers to it and reads them back.
+_NESTED = """#!/bin/sh
+export PATH=/bin
+say() { echo "nested: $*" > /dev/console; }
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for module in %(modules)s; do modprobe $module || say "no module $module"; done
+n=0
+until [ -b /dev/sda ] || [ $n = 120 ]; do sleep 1; n=$((n + 1)); done
+say "disk $(head -n 1 /sys/block/sda/device/vendor) with $(head -n 1 /sys/block/sda/size) blocks"
+seq 1 1000000 | head -c %(length)d > /data
+if dd if=/data of=/dev/sda bs=64k oflag=direct conv=fsync &&
+    dd if=/dev/sda of=/back bs=64k count=%(count)d iflag=direct && cmp /data /back
+then say "written and read back"; else say "failed"; fi
+poweroff -f
+"""
+
 
 class Image(NamedTuple):
-    """What QEMU is given: ELF kernel, initrd, and the folder that becomes the guest's /lib/modules."""
+    """What QEMU is given: ELF kernel, initrd, and the folder that becomes the guest's /lib/modules.
+
+    nested: the initrd of a machine that the guest starts itself.
+    """
 
     release: str
     kernel: Path
     initrd: Path
     modules: Path
+    nested: Path
 
 
 def cache_folder() -> Path:
@@ -68,11 +90,20 @@ def prepare() -> Image:
     if not (folder / "complete").exists():
         _unpack(package, folder)
     release = next((folder / "modules").iterdir()).name
-    recipe = hashlib.sha256((_INIT + repr((_INITRD_MODULES, _INITRD_COMMANDS))).encode()).hexdigest()[:12]
+    words = {"length": NESTED_BYTES, "count": NESTED_BYTES // (64 << 10)}
+    initrd = _initrd(folder, release, _INIT, _INITRD_MODULES)
+    nested = _initrd(folder, release, _NESTED, _NESTED_MODULES, **words)
+    return Image(release, folder / "vmlinux", initrd, folder / "modules", nested)
+
+
+def _initrd(folder: Path, release: str, init: str, modules: tuple[str, ...], **words: int) -> Path:
+    """The initrd with that /init and those modules, built unless the cache has it."""
+    text = init % {"modules": " ".join(modules), **words}
+    recipe = hashlib.sha256((text + repr((modules, _COMMANDS))).encode()).hexdigest()[:12]
     initrd = folder / f"initrd-{recipe}.gz"
     if not initrd.exists():
-        _build_initrd(folder, release, initrd)
-    return Image(release, folder / "vmlinux", initrd, folder / "modules")
+        _build_initrd(folder, release, initrd, text, modules)
+    return initrd
 
 
 def _kernel_package() -> str:
@@ -132,15 +163,15 @@ def elf_kernel(bzimage: bytes) -> bytes:
     return kernel
 
 
-def _build_initrd(folder: Path, release: str, initrd: Path) -> None:
+def _build_initrd(folder: Path, release: str, initrd: Path, text: str, modules: tuple[str, ...]) -> None:
     tree = folder / "initrd"
     shutil.rmtree(tree, ignore_errors=True)
     for directory in ("bin", "proc", "sys", "dev", "lower", "upper", "new", "etc", f"lib/modules/{release}"):
         (tree / directory).mkdir(parents=True)
     shutil.copy("/bin/busybox", tree / "bin")
-    for command in _INITRD_COMMANDS:
+    for command in _COMMANDS:
         (tree / "bin" / command).symlink_to("busybox")
-    for module in _INITRD_MODULES:
+    for module in modules:
         needed = _output("modprobe", "-d", str(folder), "-S", release, "--show-depends", module)
         for path in re.findall(r"^insmod (\S+)", needed, re.MULTILINE):
             copy = tree / Path(path).relative_to(folder)
@@ -150,7 +181,7 @@ def _build_initrd(folder: Path, release: str, initrd: Path) -> None:
         shutil.copy(listing, tree / "lib/modules" / release)
     subprocess.run(["depmod", "-b", str(tree), release], check=True)
     init = tree / "init"
-    init.write_text(_INIT % {"modules": " ".join(_INITRD_MODULES)})
+    init.write_text(text)
     init.chmod(0o755)
     names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*"))).encode()
     archive = subprocess.run(

@@ -50,7 +50,8 @@ class Machine:
         self.io.mkdir()
         shutil.copy(_GUEST / "init.sh", self.io)
         (self.io / "checkout").write_text(str(CHECKOUT))
-        (self.io / "job.json").write_text(json.dumps({"job": self.job, "scenarios": self.scenarios}))
+        nested = {"kernel": str(kernel.kernel), "initrd": str(kernel.nested)}
+        (self.io / "job.json").write_text(json.dumps({"job": self.job, "scenarios": self.scenarios, "nested": nested}))
         brick = self._brick()
         self._compile()
         self._started = time.monotonic()

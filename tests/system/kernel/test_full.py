@@ -19,6 +19,16 @@ def test_fcoe(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
 
 
+@pytest.mark.job("vhost")
+def test_vhost(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
+@pytest.mark.job("lease")
+def test_lease(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
 @pytest.mark.job("multipath")
 def test_multipath(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
