@@ -122,7 +122,7 @@ def udev_rule(times: Times) -> str:
 
 
 def esxi(times: Times) -> str:
-    """Commands for an ESXi host. NoopOutTimeout is 10 to 30, RecoveryTimeout 1 to 120 (VMware)."""
+    """Commands for an ESXi host. NoopOutTimeout is 10 to 30, RecoveryTimeout 1 to 120, APDTimeout 140 unless told."""
     return f"""\
 # ESXi: paths that all are active share the load. ADAPTER is the software adapter (esxcli iscsi adapter list).
 esxcli storage nmp satp rule add --satp=VMW_SATP_ALUA --psp=VMW_PSP_RR --vendor={VENDOR} --claim-option=tpgs_on \
@@ -132,6 +132,8 @@ esxcli storage nmp satp rule add --satp=VMW_SATP_DEFAULT_AA --psp=VMW_PSP_RR --v
 esxcli iscsi adapter param set --adapter=ADAPTER --key=NoopOutInterval --value={times.ping_every}
 esxcli iscsi adapter param set --adapter=ADAPTER --key=NoopOutTimeout --value={max(10, times.ping_timeout)}
 esxcli iscsi adapter param set --adapter=ADAPTER --key=RecoveryTimeout --value={max(10, times.path_lost)}
+# All paths down: a takeover by another gateway lasts up to {times.takeover} s.
+esxcli system settings advanced set --option=/Misc/APDTimeout --int-value={max(140, 2 * times.takeover)}
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,14 @@ def test_iscsid_lines_are_settings_of_open_iscsi() -> None:
     for line in iscsid_conf(Times.of(Settings())).splitlines():
         assert line.startswith("#") or re.fullmatch(r"node\.[a-z_.\[\]0]+ = [0-9]+", line)
     assert "lu_reset_timeout = 45" in iscsid_conf(Times.of(SLOW))
+
+
+def test_esxi_looks_for_a_path_for_twice_a_takeover_and_never_less_than_by_itself() -> None:
+    # Misc.APDTimeout: 140 s by default, 20 to 99999 (VMware vSphere Storage, "Change APD Timeout Limits").
+    assert "--option=/Misc/APDTimeout --int-value=140\n" in PARTS["esxi"](Times.of(Settings()))
+    slow = Settings(**{**asdict(SLOW), "lease_seconds": 100})
+    # (100 + 30 + 2) * 1.01 + 10 = 143.3, rounded up, twice
+    assert "--option=/Misc/APDTimeout --int-value=288\n" in PARTS["esxi"](Times.of(slow))
 
 
 def test_one_part_or_all_or_json(capsys: pytest.CaptureFixture[str]) -> None:
