@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script.trials import power_cut, soak
+from script.trials import power_cut, soak, storage
 
 
 def main() -> int:
@@ -26,6 +26,11 @@ def main() -> int:
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--liar", action="store_true", help="a disk that ignores flushes: violations must be found")
     one.set_defaults(run=power_cut.main)
+    one = trials.add_parser("storage", help="a real Gluster breaks in all ways under a daemon, and is mended")
+    one.add_argument("fault", nargs="*", type=storage.known, metavar="FAULT", help=", ".join(storage.FAULTS))
+    one.add_argument("--longer", type=float, default=1, metavar="TIMES", help="how many times as long it stays broken")
+    one.add_argument("--rounds", type=int, default=3, help="how often the daemon is killed")
+    one.set_defaults(run=storage.main)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -85,9 +85,8 @@ def _set_network(descriptor: int) -> None:
 class GlusterServer:
     """One glusterd. folder holds bricks and logs (default: a new temporary folder, removed by stop())."""
 
-    host = HOST
-
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, host: str = HOST) -> None:
+        self.host = host
         self._given_folder = folder
         self.folder = folder or Path()
         self._starter: subprocess.Popen[bytes] | None = None
@@ -105,7 +104,7 @@ class GlusterServer:
         self.folder = self._choose_folder()
         (self.folder / "logs").mkdir(exist_ok=True)
         self._starter = subprocess.Popen(
-            [*UNSHARE, sys.executable, str(Path(__file__).resolve()), "--hold", str(self.folder)],
+            [*UNSHARE, sys.executable, str(Path(__file__).resolve()), "--hold", str(self.folder), "--host", self.host],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -217,7 +216,7 @@ class GlusterServer:
             layout = ["disperse", str(count), "redundancy", "1"]
         elif replica > 1:
             layout = ["replica", str(replica)]
-        self.gluster("volume", "create", name, *layout, *(f"{HOST}:{path}" for path in paths), "force")
+        self.gluster("volume", "create", name, *layout, *(f"{self.host}:{path}" for path in paths), "force")
         if options:
             self.set_options(name, options)
         if start:
@@ -276,7 +275,7 @@ def _own_run(run: Path, before: Path) -> None:
     (run / "gluster").mkdir()
 
 
-def hold(folder: Path) -> None:
+def hold(folder: Path, host: str) -> None:
     """The first process inside: private folders, lo, glusterd; ends when standard input closes."""
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for state in ("/var/lib/glusterd", "/var/log/glusterfs"):
@@ -285,7 +284,7 @@ def hold(folder: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/glusterd"], check=True)
     _own_run(Path("/run"), Path("/var/lib/glusterd/host-run"))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["ip", "address", "add", f"{HOST}/32", "dev", "lo"], check=True)
+    subprocess.run(["ip", "address", "add", f"{host}/32", "dev", "lo"], check=True)
     with (folder / "logs" / "glusterd-output.log").open("wb") as output:
         glusterd = subprocess.Popen(
             ["glusterd", "--no-daemon", "--log-level", "WARNING"],
@@ -303,13 +302,14 @@ def hold(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run one command beside a Gluster server of its own.")
     parser.add_argument("--hold", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--host", default=HOST, help=argparse.SUPPRESS)
     parser.add_argument("--volume", default="block")
     parser.add_argument("--replica", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="leave the volume's options at Gluster's defaults")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     if arguments.hold:
-        hold(arguments.hold)
+        hold(arguments.hold, arguments.host)
         return 0
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     with GlusterServer() as server:
