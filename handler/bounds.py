@@ -17,7 +17,7 @@ from .targets import TargetDirectory
 
 SPARE_DESCRIPTORS = 256
 """For disks, sockets of clients and libraries, beside the connections."""
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 
 
 def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFront:
@@ -27,6 +27,8 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
         connections_per_address=settings.max_connections_per_address,
         logins=settings.max_logins,
         logins_per_address=settings.max_logins_per_address,
+        first_delay_seconds=min(Limits.first_delay_seconds, float(settings.login_delay_seconds)),
+        longest_delay_seconds=float(settings.login_delay_seconds),
     )
     bounded = replace(
         DEFAULTS,
@@ -37,6 +39,12 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
         data_seconds=float(settings.data_seconds),
         login_seconds=float(settings.login_seconds),
         connection_buffer_bytes=settings.connection_buffer_mib * MIB,
+        slow_reader_seconds=float(settings.slow_reader_seconds),
+        slow_reader_bytes=settings.slow_reader_kib * KIB,
+        closing_seconds=float(settings.logout_seconds),
+        recovery_seconds=float(settings.recovery_seconds),
+        default_time2retain=settings.retain_seconds,
+        kept_bytes=settings.kept_mib * MIB,
     )
     pool = BufferPool(settings.buffer_mib * MIB)
     raise_descriptor_limit(settings.max_connections + SPARE_DESCRIPTORS)

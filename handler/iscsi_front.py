@@ -41,9 +41,6 @@ SWEEP_SECONDS = 0.5
 """How late a deadline of a connection may be noticed."""
 LARGEST_BACKLOG_BYTES = 32 << 20
 """A connection that has not taken this much of its answers is not read from until it has."""
-SLOW_READER_SECONDS = 30.0
-SLOW_READER_BYTES = 128 << 10
-"""A connection whose socket takes less than this in SLOW_READER_SECONDS while answers wait is closed."""
 PAUSE_SECONDS = 1.0
 """How long nobody is accepted once the process has no descriptor left: the listener would wake us all the time."""
 WARN_SECONDS = 5.0
@@ -238,8 +235,9 @@ class Peer:
         if deadline is not None and now >= deadline:
             self.connection.handle_timeout(now)
             self.run()
-        if self.stuck_at is not None and now >= self.stuck_at + SLOW_READER_SECONDS:
-            if self._taken_bytes < SLOW_READER_BYTES:
+        settings = self.front.settings
+        if self.stuck_at is not None and now >= self.stuck_at + settings.slow_reader_seconds:
+            if self._taken_bytes < settings.slow_reader_bytes:
                 self.lost("the initiator takes its answers too slowly")
             else:
                 self.stuck_at, self._taken_bytes = now, 0

@@ -41,12 +41,14 @@ class Fault:
 
     seconds   how long it stays broken
     serves    the disk goes on without what is broken
-    refuses   commands are answered, with a status that says so; nothing may be acknowledged
+    refuses   commands are answered, with a status that says so
+    some      some writes can be done meanwhile; else none may be acknowledged
     """
 
     seconds: ClassVar[float] = 8
     serves: ClassVar[bool] = False
     refuses: ClassVar[bool] = True
+    some: ClassVar[bool] = False
     layout: ClassVar[dict[str, Any]] = {"replica": 3}
     options: ClassVar[dict[str, str]] = {"network.ping-timeout": str(PING_TIMEOUT_SECONDS)}
     slots: ClassVar[int] = SLOTS
@@ -95,6 +97,7 @@ class Stopped(Fault):
 class Full(Fault):
     """Somebody else fills the bricks' file system; the disk itself is thin and has most of its blocks still to get."""
 
+    some: ClassVar[bool] = True
     layout: ClassVar[dict[str, Any]] = {"brick_bytes": SMALL_BRICK_BYTES}
     slots: ClassVar[int] = DISK_BYTES // 4096
 
@@ -157,6 +160,7 @@ class Paused(Fault):
 
     seconds: ClassVar[float] = 25
     serves: ClassVar[bool] = True
+    some: ClassVar[bool] = True
     cluster: GlusterCluster
 
     def make(self) -> None:
@@ -256,7 +260,7 @@ class Trial:
             struck = loop.time()
             await self._while_broken(fault, load, struck)
             mending = loop.time()
-            if not fault.serves and (wrong := load.acknowledged_within(struck, mending)):
+            if not fault.some and (wrong := load.acknowledged_within(struck, mending)):
                 load.problems.append(f"{wrong} writes or flushes were acknowledged that can't have been done")
             await in_thread(fault.mend)
             took.append(await load.until_serves(mending, RECOVER_SECONDS, "it serves again, mended"))

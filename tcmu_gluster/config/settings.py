@@ -35,9 +35,14 @@ CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 AT_LEAST_ONE = (
     "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
     "max_logins", "max_logins_per_address", "login_seconds", "ping_seconds", "data_seconds",
-    "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib",
+    "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib", "slow_reader_seconds",
+    "slow_reader_kib", "logout_seconds", "recovery_seconds", "kept_mib",
 )  # fmt: skip
-MOST_SESSION_COMMANDS = 4096
+AT_MOST = {
+    "session_commands": 4096,
+    "logout_seconds": 0xFFFF,  # Parameter3 of an asynchronous message (RFC 7143 11.9)
+    "retain_seconds": 3600,  # DefaultTime2Retain (RFC 7143 13.16)
+}
 LONGEST_FILE_BYTES = 1 << 20
 
 _UNSET = Path()  # replaced by default_paths()
@@ -87,12 +92,29 @@ class Settings:
     ping_seconds: int = field(
         default=10, metadata={"help": "after how long a silent initiator is asked whether it lives, and then given up"}
     )
+    login_delay_seconds: int = field(
+        default=5, metadata={"help": "how long at most the answer to a failed login waits; 0: it doesn't"}
+    )
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
     session_connections: int = field(default=8, metadata={"help": "connections of one session (MaxConnections)"})
     error_recovery_level: int = field(
         default=2, metadata={"help": "highest ErrorRecoveryLevel agreed to: 0, 1 (digest errors) or 2 (connections)"}
     )
     data_seconds: int = field(default=30, metadata={"help": "how long data that was asked for may not come"})
+    recovery_seconds: int = field(
+        default=3, metadata={"help": "the same with ErrorRecoveryLevel 1 or 2: then it is asked for again"}
+    )
+    retain_seconds: int = field(
+        default=20, metadata={"help": "how long tasks of a lost connection are kept (DefaultTime2Retain, level 2)"}
+    )
+    kept_mib: int = field(
+        default=16, metadata={"help": "data kept for retransmission, of one connection, in MiB (level 1 and 2)"}
+    )
+    slow_reader_seconds: int = field(
+        default=30, metadata={"help": "a peer that takes too little of its answers for so long is dropped"}
+    )
+    slow_reader_kib: int = field(default=128, metadata={"help": "what it has to take in that time, in KiB"})
+    logout_seconds: int = field(default=5, metadata={"help": "how long an initiator that is asked to log out may take"})
     buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
     connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})
     look_microseconds: int = field(
@@ -116,8 +138,9 @@ class Settings:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.session_commands > MOST_SESSION_COMMANDS:
-            raise ConfigError(f"session_commands is at most {MOST_SESSION_COMMANDS}, not {self.session_commands}")
+        for name, most in AT_MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} is at most {most}, not {getattr(self, name)}")
         if self.lease_seconds and self.lease_seconds <= self.gluster_ping_timeout_seconds:
             raise ConfigError(
                 f"lease_seconds is 0 or more than gluster_ping_timeout_seconds ({self.gluster_ping_timeout_seconds}), "

@@ -50,6 +50,9 @@ class Settings:
     """From ErrorRecoveryLevel 1 on: after so long what is missing of it is asked for again."""
     closing_seconds: float = 5.0
     """How long the last PDUs may take to leave, and an initiator to obey a logout request."""
+    slow_reader_seconds: float = 30.0
+    slow_reader_bytes: int = 128 << 10
+    """A connection whose socket takes less than this in slow_reader_seconds while answers wait is closed."""
 
 
 DEFAULTS = Settings()

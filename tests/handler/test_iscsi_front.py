@@ -20,7 +20,7 @@ from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Admission, Limits
 from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.iscsi.pdu import Opcode
-from tcmu_gluster.iscsi.settings import Settings
+from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tests.doubles.backends import SlowBackend
 from tests.handler.engine import engine
 
@@ -157,10 +157,24 @@ def test_a_peer_that_takes_nothing_is_not_read_from_and_is_dropped_in_time(monke
             while stuck.stuck_at is None or stuck._reading:
                 await asyncio.sleep(0.001)
             assert (await other.scsi(read_10(0, 1), read=512)).status == 0
-            stuck.look_at_clock(stuck.stuck_at + iscsi_front.SLOW_READER_SECONDS - 1)
+            stuck.look_at_clock(stuck.stuck_at + DEFAULTS.slow_reader_seconds - 1)
             assert stuck in running.front.peers
-            stuck.look_at_clock(stuck.stuck_at + iscsi_front.SLOW_READER_SECONDS)
+            stuck.look_at_clock(stuck.stuck_at + DEFAULTS.slow_reader_seconds)
             assert stuck not in running.front.peers
+
+    asyncio.run(story())
+
+
+def test_how_slowly_a_peer_may_take_its_answers_is_a_setting():
+    async def story():
+        async with engine(settings=Settings(slow_reader_seconds=2.0, slow_reader_bytes=1000)) as running:
+            client = await running.connect()
+            await client.ready()
+            (peer,) = running.front.peers
+            for taken, at, stays in ((0, 101.9, True), (1000, 102.0, True), (999, 102.0, False)):
+                peer.stuck_at, peer._taken_bytes, peer.connection._heard = 100.0, taken, 100.0
+                peer.look_at_clock(at)
+                assert (peer in running.front.peers) == stays
 
     asyncio.run(story())
 
@@ -171,12 +185,12 @@ def test_a_peer_that_takes_a_trickle_is_dropped_too_and_one_that_takes_enough_is
             client = await running.connect()
             await client.ready()
             (peer,) = running.front.peers
-            for taken, stays in ((iscsi_front.SLOW_READER_BYTES, True), (iscsi_front.SLOW_READER_BYTES - 1, False)):
+            for taken, stays in ((DEFAULTS.slow_reader_bytes, True), (DEFAULTS.slow_reader_bytes - 1, False)):
                 peer.stuck_at, peer._taken_bytes = 100.0, taken
                 peer.connection._heard = 100.0
-                peer.look_at_clock(100.0 + iscsi_front.SLOW_READER_SECONDS)
+                peer.look_at_clock(100.0 + DEFAULTS.slow_reader_seconds)
                 assert (peer in running.front.peers) == stays
-                assert not stays or (peer.stuck_at, peer._taken_bytes) == (100.0 + iscsi_front.SLOW_READER_SECONDS, 0)
+                assert not stays or (peer.stuck_at, peer._taken_bytes) == (100.0 + DEFAULTS.slow_reader_seconds, 0)
 
     asyncio.run(story())
 
