@@ -1,12 +1,14 @@
 """`tcmu-gluster recover`: free a host that hangs because a handler died and nobody took over.
 
-Whoever waits for a netlink answer gets EINTR; the commands in the rings of our devices end with an error, and new
-ones with BUSY. It needs no daemon, and it works in a process of its own, since it writes to the kernel.
+Whoever waits for a netlink answer gets EINTR, or EAGAIN if he tries again at once; the commands in the rings of our
+devices end with an error, and new ones with BUSY. It needs no daemon, and it works in a process of its own, since it
+writes to the kernel.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -20,6 +22,9 @@ from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
 from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, find_devices, open_uio
 
 from .world import reason_of
+
+RETRY_SECONDS = 1.0
+"""Who was released may write again at once (rtslib does); as long as nobody may wait, that ends with EAGAIN."""
 
 
 def run(settings: Settings, *, name: Optional[str], force: bool) -> dict[str, Any]:
@@ -37,11 +42,12 @@ def recover(
     sysfs: Path = SYSFS,
     parameters: Path = MODULE_PARAMETERS,
     open_device: Callable[[UioDevice], int] = open_uio,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
     """Release waiters, end commands; what was done. Raises OperationError if nothing could be done."""
     troubles: list[str] = []
     try:
-        actions.release_waiters(parameters)
+        actions.release_waiters(parameters, lambda: sleep(RETRY_SECONDS))
         released = True
     except OSError as error:
         released = False

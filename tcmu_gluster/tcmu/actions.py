@@ -9,6 +9,7 @@ raises OSError as the kernel gave it; a missing file (older kernels) is ENOENT.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
@@ -85,10 +86,15 @@ def reset_netlink(parameters: Path = MODULE_PARAMETERS) -> None:
     _write(parameters / "reset_netlink", "1")
 
 
-def release_waiters(parameters: Path = MODULE_PARAMETERS) -> None:
-    """End all waits that no handler will answer any more: block, reset, unblock. For the whole host."""
+def release_waiters(parameters: Path = MODULE_PARAMETERS, while_blocked: Callable[[], object] = lambda: None) -> None:
+    """End all waits that no handler will answer any more: block, reset, unblock. For the whole host.
+
+    while_blocked() runs before the last step: who was released with EINTR and writes again at once, as every Python
+    program does (PEP 475), then gets EAGAIN instead of waiting anew.
+    """
     block_netlink(parameters)
     try:
         reset_netlink(parameters)
+        while_blocked()
     finally:
         unblock_netlink(parameters)

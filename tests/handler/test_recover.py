@@ -22,9 +22,11 @@ def host(tmp_path: Path) -> LioHost:
 
 def run(host: LioHost, name: str | None = None, force: bool = False) -> dict[str, Any]:
     given = settings(host.root, configfs=host.configfs)
+    blocked = host.parameters / "block_netlink"
     return recover(
-        given, name=name, force=force, sysfs=host.sysfs, parameters=host.parameters, open_device=host.open_device
-    )
+        given, name=name, force=force, sysfs=host.sysfs, parameters=host.parameters, open_device=host.open_device,
+        sleep=lambda seconds: host.log.append(f"block_netlink {blocked.read_text()} for {seconds:g} s"),
+    )  # fmt: skip
 
 
 def test_waiters_are_released_and_commands_end_with_an_error(host: LioHost) -> None:
@@ -33,6 +35,7 @@ def test_waiters_are_released_and_commands_end_with_an_error(host: LioHost) -> N
     report = run(host)
     assert report["released"] and report["disks"] == ["one"] and report["troubles"] == []
     assert (host.parameters / "reset_netlink").read_text() == "1"
+    assert host.log[0] == "block_netlink 1 for 1 s", "who tries again at once must not wait again"
     assert (host.parameters / "block_netlink").read_text() == "0"
     assert one.read("action/block_dev") == "1" and one.read("action/reset_ring") == "2"
     assert other.read("action/block_dev") == "0", "other handlers' devices are left alone"

@@ -48,8 +48,8 @@ def test_a_kernel_without_the_file_is_enoent(core: Path) -> None:
 def test_waiters_are_released_between_block_and_unblock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[str, str]] = []
     monkeypatch.setattr(actions, "_write", lambda path, text: written.append((path.name, text)))
-    actions.release_waiters(tmp_path)
-    assert written == [("block_netlink", "1"), ("reset_netlink", "1"), ("block_netlink", "0")]
+    actions.release_waiters(tmp_path, lambda: written.append(("they try again", "")))
+    assert written == [("block_netlink", "1"), ("reset_netlink", "1"), ("they try again", ""), ("block_netlink", "0")]
 
 
 def test_netlink_is_unblocked_even_if_the_reset_fails(tmp_path: Path) -> None:
