@@ -67,7 +67,7 @@ start_export() {
     local machine=$1
     shift
     on "$machine" "systemctl reset-failed smoke-export 2>/dev/null || true; systemd-run -q --unit=smoke-export tcmu-gluster export $*"
-    on "$machine" 'for i in $(seq 90); do ss -ltn | grep -q ":3260 " && exit 0; systemctl -q is-active smoke-export || break; sleep 1; done
+    on "$machine" 'for i in $(seq 90); do [ -n "$(ss -Hltn "sport = :3260")" ] && exit 0; systemctl -q is-active smoke-export || break; sleep 1; done
         journalctl -n 20 --no-pager -u smoke-export >&2; exit 1'
 }
 

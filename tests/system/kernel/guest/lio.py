@@ -226,7 +226,7 @@ def leftovers() -> list[str]:
     """Every backstore and target that still exists."""
     return [
         str(path.relative_to(TARGET))
-        for pattern in ("core/*/*/udev_path", "iscsi/iqn*", "loopback/naa*")
+        for pattern in ("core/*/*/udev_path", "iscsi/iqn*", "loopback/naa*", "fc/*:*", "vhost/naa*")
         for path in TARGET.glob(pattern)
     ]
 

@@ -1,99 +1,123 @@
-"""iSER over soft RoCE and FCoE over a pair of virtual cables: LIO's other fabrics with our disk behind them."""
+"""iSER over soft RoCE and FCoE over a pair of virtual cables: docs/iser.md and docs/fcoe.md, typed, with our disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from .. import daemon, lio, load, services, volume
+from .. import daemon, lio, services, typed, volume
 from ..runner import scenario
-from ..shell import expect, read, run, wait_for, write
+from ..shell import expect, read, run, wait_for
+
+MAKE = f"tcmu-gluster disk create vm1 gluster://vm/{services.VOLUME}/vm1 --size 64M --front lio\n"
+USE = """\
+dd if=/run/pattern of=DISK bs=1M oflag=direct conv=fsync
+dd if=DISK bs=1M count=4 iflag=direct status=none | cmp - /run/pattern
+"""
+
+IQN = "iqn.2024-01.org.example:vm1"
+ISER_TARGET = f"""\
+modprobe -a rdma_rxe ib_isert
+rdma link add rxe0 type rxe netdev net0
+{MAKE}targetcli /iscsi create {IQN}
+targetcli /iscsi/{IQN}/tpg1/portals delete 0.0.0.0 3260
+targetcli /iscsi/{IQN}/tpg1/portals create 10.99.0.1
+targetcli /iscsi/{IQN}/tpg1/portals/10.99.0.1:3260 enable_iser true
+targetcli /iscsi/{IQN}/tpg1/luns create /backstores/user:gluster/vm1
+targetcli /iscsi/{IQN}/tpg1/acls create {services.INITIATOR}
+"""
+ISER_INITIATOR = f"""\
+modprobe ib_iser
+iscsiadm -m discovery -t sendtargets -p 10.99.0.1 -I iser
+iscsiadm -m node -T {IQN} -p 10.99.0.1 --login
+iscsiadm -m session -P 1
+"""
+ISER_END = f"""\
+iscsiadm -m node -T {IQN} --logout
+iscsiadm -m node -T {IQN} -o delete
+targetcli /iscsi delete {IQN}
+tcmu-gluster disk delete vm1 --keep-file
+"""
+
+TARGET_WWN, INITIATOR_WWN = "naa.20000200000000a1", "naa.20000200000000a0"
+FCOE_TARGET = f"""\
+modprobe -a fcoe tcm_fc
+echo v1 > /sys/bus/fcoe/ctlr_create
+echo vn2vn > /sys/bus/fcoe/devices/ctlr_0/mode
+{MAKE}targetcli /tcm_fc create {TARGET_WWN}
+targetcli /tcm_fc/{TARGET_WWN}/luns create /backstores/user:gluster/vm1
+targetcli /tcm_fc/{TARGET_WWN}/acls create {INITIATOR_WWN}
+echo 1 > /sys/bus/fcoe/devices/ctlr_0/enabled
+"""
+FCOE_INITIATOR = """\
+modprobe fcoe
+echo v0 > /sys/bus/fcoe/ctlr_create
+echo vn2vn > /sys/bus/fcoe/devices/ctlr_1/mode
+echo 1 > /sys/bus/fcoe/devices/ctlr_1/enabled
+"""
+FCOE_END = f"""\
+echo v0 > /sys/bus/fcoe/ctlr_destroy
+targetcli /tcm_fc delete {TARGET_WWN}
+echo v1 > /sys/bus/fcoe/ctlr_destroy
+tcmu-gluster disk delete vm1 --keep-file
+"""
 
 
-def gluster_holds(file: str, data: bytes) -> None:
-    """What came in over the fabric is on the volume."""
-    expect(volume.on_the_brick(file, len(data)) == data, "the Gluster file holds what was written")
+def use(device: str) -> None:
+    """Write and read the disk as the pages say; what came in over the fabric is on the volume."""
+    typed.type_lines(USE, device)
+    expect(volume.on_the_brick("vm1", len(typed.pattern())) == typed.pattern(), "the Gluster file holds the bytes")
 
 
 @scenario(job="iser", limit=400)
-def iser() -> None:
+def iser() -> dict[str, str]:
     """Discovery and login over iSER on a dummy device with rdma_rxe."""
-    backing = daemon.uri("iser")
-    lio.start()
-    run("modprobe", "-a", "dummy", "rdma_rxe", "ib_core", "rdma_cm", "rdma_ucm", "ib_uverbs")
+    daemon.uri("vm1")
+    lio.start("dummy")
+    typed.prepare()
     run("ip", "link", "add", "net0", "type", "dummy")
     run("ip", "address", "add", "10.99.0.1/24", "dev", "net0")
     run("ip", "link", "set", "net0", "up")
-    run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "net0")
-    run("modprobe", "-a", "ib_isert", "ib_iser")
     services.start_iscsid()
-    iqn, portal = "iqn.2024-01.test.vm:iser", "10.99.0.1:3260"
-    with daemon.Daemon(), daemon.Disk("iser", backing, "64M") as disk, lio.Target(iqn, [disk.backstore], [portal]):
-        write(lio.TARGET / "iscsi" / iqn / "tpgt_1/np" / portal / "iser", "1")
-        with services.Session(iqn, portal, transport="iser") as session:
-            expect("iser" in run("iscsiadm", "-m", "session", "-P1"), "the session's transport is iser")
-            data = load.copy_and_compare(session.disk(), 8)
-        gluster_holds("iser", data)
+    with daemon.Daemon():
+        typed.type_lines(ISER_TARGET)
+        said = typed.type_lines(ISER_INITIATOR)
+        expect("Iface Transport: iser" in said, "the session's transport is iser")
+        use(new_disk())
+        typed.type_lines(ISER_END)
+    expect(not lio.leftovers(), "nothing is left of it in LIO")
+    return {"transcript": said}
 
 
 @scenario(job="fcoe", limit=400)
 def fcoe() -> None:
     """VN2VN over a veth pair: one end is the initiator, the other tcm_fc."""
-    backing = daemon.uri("fcoe")
-    lio.start("veth", "libfc", "libfcoe", "fcoe", "tcm_fc")
-    ends = {"v0": "02:00:00:00:00:a0", "v1": "02:00:00:00:00:a1"}
-    initiator, target = (f"20:00:{address}" for address in ends.values())  # WWPN = 2000 and the MAC address
-    run(
-        "ip",
-        "link",
-        "add",
-        "v0",
-        "address",
-        ends["v0"],
-        "mtu",
-        "2500",
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "v1",
-        "address",
-        ends["v1"],
-        "mtu",
-        "2500",
-    )
-    with daemon.Daemon(), daemon.Disk("fcoe", backing, "64M") as disk:
-        # libfc introduces the ports to each other only once: the target's side must be complete before.
-        group = lio.TARGET / "fc" / target / "tpgt_1"
-        lun, acl = group / "lun/lun_0", group / "acls" / initiator / "lun_0"
-        lun.mkdir(parents=True)
-        (lun / "backstore").symlink_to(disk.backstore)
-        acl.mkdir(parents=True)
-        (acl / "lun").symlink_to(lun)
-        for end in ends:
-            run("ip", "link", "set", end, "up")
-        for end in ("v1", "v0"):
-            write("/sys/bus/fcoe/ctlr_create", end)
-        for controller in Path("/sys/bus/fcoe/devices").glob("ctlr_*"):
-            write(controller / "mode", "vn2vn")
-            write(controller / "enabled", "1")
-        wait_for(
-            "the initiator's port sees a target",
-            lambda: [port for port in Path("/sys/class/fc_remote_ports").glob("*") if "Target" in read(port / "roles")],
-            limit=60,
-        )
-        block = wait_for(
-            "the disk",
-            lambda: [path for path in Path("/sys/block").glob("sd*") if int(read(path / "size")) > 0],
-            limit=60,
-        )[0]
-        data = load.copy_and_compare(f"/dev/{block.name}", 4)
-        gluster_holds("fcoe", data)
-        for end in ("v0", "v1"):
-            write("/sys/bus/fcoe/ctlr_destroy", end)
-        wait_for("the disk has gone", lambda: not block.exists())
-        (acl / "lun").unlink()
-        acl.rmdir()
-        acl.parent.rmdir()
-        (lun / "backstore").unlink()
-        for folder in (lun, group, group.parent):
-            folder.rmdir()
+    daemon.uri("vm1")
+    lio.start("veth")
+    typed.prepare()
+    ends = ("name", "v0", "address", "02:00:00:00:00:a0", "mtu", "2500"), (
+        "name", "v1", "address", "02:00:00:00:00:a1", "mtu", "2500")  # fmt: skip
+    run("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+    for end in ("v0", "v1"):
+        run("ip", "link", "set", end, "up")
+    with daemon.Daemon():
+        typed.type_lines(FCOE_TARGET)
+        typed.type_lines(FCOE_INITIATOR)
+        wait_for("the initiator's port sees a target", targets, limit=60)
+        use(new_disk())
+        typed.type_lines(FCOE_END)
+    expect(not lio.leftovers(), "nothing is left of it in LIO")
+
+
+def targets() -> list[Path]:
+    """Ports that say of themselves to be targets."""
+    ports = Path("/sys/class/fc_remote_ports").glob("*")
+    return [port for port in ports if "Target" in read(port / "roles")]
+
+
+def new_disk() -> str:
+    """The machine's only SCSI disk, once it is there."""
+
+    def found() -> list[str]:
+        return [f"/dev/{path.name}" for path in Path("/sys/block").glob("sd*") if int(read(path / "size")) > 0]
+
+    return wait_for("the disk", found, limit=60)[0]
