@@ -22,7 +22,7 @@ from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.control.client import DaemonUnreachable
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
-from .configshell import ConfigShell, ExecutionError
+from .configshell import ConfigShell, ExecutionError, Log
 from .daemon import Ask, Daemon, SocketAsk, printable
 from .root import Root
 
@@ -55,6 +55,7 @@ class Shell(ConfigShell):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = not (folder / "prefs.bin").exists()
         super().__init__(home)
+        self.log = Log()
         if fresh:  # configshell's own default is to log every line
             self.prefs["loglevel_file"] = "critical"
 

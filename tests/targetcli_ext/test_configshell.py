@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import pytest
 
-from targetcli_ext.configshell import NEW, OLD, chosen
+from targetcli_ext.configshell import NEW, OLD, Log, chosen
 
 
 def host(tmp_path: Path, ui_node: Optional[str], *installed: str) -> Callable[[str], Optional[Any]]:
@@ -52,3 +52,17 @@ def test_the_choice_imports_nothing_of_targetcli() -> None:
     code = "import sys, targetcli_ext.configshell; print(sorted({'targetcli', 'rtslib_fb', 'gi'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_debug_line_names_who_says_it(tmp_path: Path) -> None:
+    log = Log()
+    before = log.prefs["logfile"], log.prefs["loglevel_file"]
+    try:
+        log.prefs["logfile"], log.prefs["loglevel_file"] = str(tmp_path / "log"), "info"
+        log.debug("not asked for")
+        log.prefs["loglevel_file"] = "debug"
+        log.debug("seen")
+    finally:
+        log.prefs["logfile"], log.prefs["loglevel_file"] = before
+    said = (tmp_path / "log").read_text()
+    assert said.count("\n") == 1 and said.endswith("test_a_debug_line_names_who_says_it() seen\n") and __file__ in said
