@@ -39,8 +39,7 @@ def test_a_stopped_process_is_ended_without_being_continued() -> None:
 
 
 def test_who_winds_it_in_time_or_unwinds_it_lives() -> None:
-    for first, then in (("0.6", "0.6"), ("0.3", "None")):
-        process = start(first, 20, then)
+    for process in [start("0.6", 20, "0.6"), start("0.3", 20, "None")]:  # they wait at the same time
         assert process.communicate(timeout=30)[0] == "alive\n" and process.returncode == 0
 
 
