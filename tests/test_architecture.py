@@ -30,7 +30,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "iscsi": frozenset({"wire", "scsi.command", "native"}),
     "tcmu": frozenset({"wire", "scsi.command", "native"}),
     "backends": frozenset({"native"}),
-    "cli": frozenset({"control"}),
+    "cli": frozenset({"control", "foreign"}),
     "targetcli_ext": frozenset({"control"}),
     "handler": frozenset({"*"}),
 }
@@ -52,7 +52,7 @@ GUESTS: dict[str, tuple[str, ...]] = {
 }
 
 # Sans-IO: no sockets, threads, clocks, files, logs, environment, randomness.
-PURE = ("wire", "scsi", "iscsi", "tcmu.ring")
+PURE = ("wire", "scsi", "iscsi", "tcmu.ring", "foreign")
 OUTSIDE = frozenset(
     {
         "asyncio",

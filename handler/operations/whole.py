@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import quote
 
 from tcmu_gluster.config.cfgstring import SUBTYPE, to_cfgstring
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
+from tcmu_gluster.foreign import saveconfig
 
 from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object
 from ..schema import ACCESS, TARGET, wrong_in
@@ -51,7 +52,7 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
             root = await context.world.in_thread(read_object, Path(args["file"]))
         except FileNotFoundError:
             raise OperationError(f"there is no {args['file']}") from None
-    found, skipped = convert(root)
+    found, skipped = convert(taken_over(root, context.configuration))
     wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
     changed = wanted.root != context.configuration.root
     if changed:
@@ -61,6 +62,28 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
     notes = [f"skipped: {sentence}" for sentence in skipped]
     notes += [f"disk {name} waits: {context.engine.disks[name].reason}" for name in waiting]
     return now(f"the engine has {counts}", changed, warnings=notes)
+
+
+def taken_over(root: Object, present: Configuration) -> Object:
+    """The file with tcmu-runner's disks that `import` has made here before (same name, same backing) as ours."""
+    entries = root.get("storage_objects")
+    if not isinstance(entries, list):
+        return root
+    return {**root, "storage_objects": [_ours_of(entry, present) or entry for entry in entries]}
+
+
+def _ours_of(entry: Any, present: Configuration) -> Optional[Object]:
+    config = entry.get("config") if isinstance(entry, dict) else None
+    if not isinstance(config, str) or not config.startswith(saveconfig.SUBTYPE):
+        return None
+    disk = present.find_disk(str(entry.get("name")))
+    try:
+        wanted = (
+            to_cfgstring(parse_backing(saveconfig.backing_of(config)), state_id_of(str(disk["wwn"]))) if disk else ""
+        )
+    except ConfigError:
+        return None
+    return disk if disk and disk["config"] == wanted else None
 
 
 def merged(present: Configuration, found: Configuration) -> Configuration:

@@ -1,4 +1,4 @@
-"""The verbs that don't ask the daemon: export, serve, recover, settings, completion. What they run is loaded late."""
+"""Verbs that are no rows of the table: export, serve, recover, settings, completion. What they run is loaded late."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..config.uri import parse_backing
 from ..control.operations import UsageError
 from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
+from .importing import FORMS, add_import
 from .initiator import PARTS, run_initiator_config
 from .render import as_json, printable, table
 
@@ -111,6 +112,8 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     )
     initiators.add_argument("part", nargs="?", choices=tuple(PARTS), help="only this")
     initiators.set_defaults(run=run_initiator_config)
+
+    add_import(verbs, common)
 
     completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
     completion.add_argument("shell", choices=SHELLS)
@@ -255,6 +258,7 @@ LOCAL_WORDS: dict[str, Sequence[str]] = {
     "recover": _flags("--force"),
     "settings": _flags(),
     "initiator-config": _flags(*PARTS),
+    "import": _flags("--from", "--dry-run", *FORMS),
     "completion": SHELLS,
 }
 """verb -> what may follow it, for completion."""
