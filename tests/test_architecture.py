@@ -26,6 +26,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "control": frozenset(),
     "native": frozenset(),
     "testing": frozenset(),
+    "foreign": frozenset(),
     "scsi": frozenset({"wire", "backends.base"}),
     "iscsi": frozenset({"wire", "scsi.command", "native"}),
     "tcmu": frozenset({"wire", "scsi.command", "native"}),

@@ -249,7 +249,7 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     facts = _find(context, args["name"])
     if facts["serial"]:
         identity = identity_of(facts["serial"], context.world.disk_files.read(facts["serial"]))
-        facts["naa"] = identity.naa.hex()
+        facts["naa"] = identity.naa_text
         facts.update(vendor=identity.vendor, product=identity.product, revision=identity.revision)
     device = context.devices.find(args["name"]) if facts["front"] == "lio" else None
     served = device if device is not None else context.engine.disks.get(args["name"])

@@ -109,9 +109,10 @@ def _lun_facts(context: Context, lun: int, name: str) -> dict[str, Any]:
         "block_bytes": unit.block_size_bytes if unit is not None else 512,
         "read_only": disk_.read_only,
         "thin": unit is not None and unit.thin,
-        "serial": disk_.serial,
+        "serial": (identity.unit_serial or disk_.serial).strip(),
+        "unit_serial": identity.unit_serial,
         "vendor": identity.vendor,
-        "naa": identity.naa.hex(),
+        "naa": identity.naa_text,
         "scsi_id": identity.t10_designator.decode("ascii"),
     }
 
@@ -174,7 +175,9 @@ async def update(context: Context, args: dict[str, Any], report: Report) -> dict
     if args["write_cache"] == "off":
         record["write_cache"] = False
     identity = {**(record.get("identity") or {}), **{key: args[key] for key in IDENTITY_KEYS if args[key]}}
-    record.update({"identity": identity} if identity else {})
+    if args["serial"] and not args["unit_serial"]:  # what was shown before would hide it
+        identity.pop("unit_serial", None)
+    record.update({"identity": identity} if identity or record.get("identity") else {})
     if args["write_cache"] == "on":
         record.pop("write_cache", None)
     if args["read_only"]:

@@ -13,6 +13,7 @@ from tcmu_gluster.errors import ConfigError, OperationError
 from tcmu_gluster.foreign import saveconfig
 
 from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object
+from ..portal_group import is_enabled
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, now
@@ -152,10 +153,12 @@ def _drop_luns(target: Object, names: set[str]) -> list[str]:
     """Take LUNs of disks away that were left out; sentences about them."""
     sentences = []
     groups = target.get("tpgs") or []
-    if len(groups) > 1:
-        sentences.append(f"{target['wwn']}: the engine has one portal group a target; the others are left out")
-        target["tpgs"] = groups[:1]
-    for group in groups[:1]:
+    if len(groups) > 1:  # gluster-block makes one for each host, and enables only this host's
+        groups = [next((group for group in groups if is_enabled(group)), groups[0])]
+        sentences.append(f"{target['wwn']}: the engine has one portal group a target; of several it takes the first "
+                         "that is enabled")  # fmt: skip
+        target["tpgs"] = groups
+    for group in groups:
         for lun in list(group.get("luns", ())):
             path = str(lun.get("storage_object", ""))
             if path.rsplit("/", 1)[-1] not in names:

@@ -24,7 +24,7 @@ from .render import as_json, printable
 FORMS = ("targets.conf", "saveconfig.json", "gluster-block")
 LARGEST_FILE_BYTES = 64 << 20
 EXIT_REFUSED = 1
-SHOWN = ("serial", "vendor", "naa", "scsi_id")
+SHOWN = ("serial", "unit_serial", "vendor", "naa", "scsi_id")
 """What tgt.show says about a LUN's identity."""
 
 
@@ -178,7 +178,9 @@ class Importer:
             return
         for target in self._daemon.call("tgt.show", {})["targets"]:
             for lun in target["luns"]:
-                args = wanted.get((target["target"], lun["lun"]), {})
+                args = dict(wanted.get((target["target"], lun["lun"]), {}))
+                if args.get("unit_serial"):  # serial is only what the disk is known by here
+                    args.pop("serial")
                 wrong = [key for key in SHOWN if args.get(key) and key in lun and args[key] != lun[key]]
                 if wrong:
                     self.notes.append(

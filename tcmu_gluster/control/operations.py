@@ -159,11 +159,12 @@ _FOR = Argument("initiator", Kind.INITIATOR, "only for this initiator", typed="f
 _DISCOVERY = _flag("discovery", Kind.FLAG, "instead of a target: who asks which targets there are")
 _MAKE = (
     _flag("serial", Kind.TEXT, "its serial number, if another target has shown it before"),
-    _flag("naa", Kind.TEXT, "its NAA designator there, in hexadecimal digits"),
+    _flag("naa", Kind.TEXT, "its NAA designators there, in hexadecimal digits, separated by commas"),
     _flag("vendor", Kind.TEXT, "its vendor there, at most 8 characters"),
     _flag("product", Kind.TEXT, "its product name there, at most 16 characters"),
     _flag("revision", Kind.TEXT, "its revision there, at most 4 characters"),
     _flag("scsi_id", Kind.TEXT, "its T10 vendor designator there, at most 64 characters"),
+    _flag("unit_serial", Kind.TEXT, "its serial number as it was shown there, blanks included, if that is another"),
     _flag("write_cache", Kind.TEXT, "off: every write is stable before it is answered", "on", "off"),
 )
 _MINUTES = 3600  # what copies or allocates a disk reports progress; this bounds its silence

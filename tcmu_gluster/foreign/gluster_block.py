@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 
 from ..config.names import validate_iscsi_name
-from ..config.uri import parse_backing
 from ..errors import ConfigError
 from .plan import TCMU_RUNNER, Group, Plan, Step, chap
+from .volumes import gluster_uri
 
 IQN_PREFIX = "iqn.2016-12.org.gluster-block:"
 KEYS = frozenset({"VOLUME", "GBID", "SIZE", "HA", "ENTRYCREATE", "ENTRYDELETE", "PASSWORD", "RINGBUFFER", "BLKSIZE",
@@ -56,8 +56,7 @@ def _group(name: str, text: str) -> Group:
         raise ConfigError("no host serves it")
     if values.get("BLKSIZE", "") not in BLOCK_SIZES:
         raise ConfigError("its block size is neither 512 nor 4096")
-    servers = ",".join(f"[{host}]" if host.count(":") > 1 else host for host in serving)
-    uri = str(parse_backing(f"gluster://{servers}/{values['VOLUME']}/block-store/{gbid}"))
+    uri = gluster_uri(values["VOLUME"], serving, f"block-store/{gbid}")
     iqn = validate_iscsi_name(IQN_PREFIX + gbid)
     lun = {"target": iqn, "lun": 0, "uri": uri, "serial": gbid, "block_size": BLOCK_SIZES[values.get("BLKSIZE", "")],
            **TCMU_RUNNER}  # fmt: skip

@@ -25,7 +25,7 @@ NEGOTIATED = frozenset({
 })  # fmt: skip
 ACCESS = ("initiator-address", "initiator-name")
 USERS = ("incominguser", "outgoinguser")
-OF_TARGET = frozenset({*ACCESS, *USERS, "controller_tid", "driver", "allow-in-use"})
+OF_TARGET = frozenset({*ACCESS, *USERS, "controller_tid", "driver", "allow-in-use", "state"})
 QUIET = frozenset({"default-driver", "ignore-errors", "incomingdiscoveryuser", "outgoingdiscoveryuser"})
 LARGEST_TID = 0xFFFF
 
@@ -60,13 +60,13 @@ def plan(file: str, text: str, include: Include, is_there: Callable[[str], bool]
             driver = option.value
         elif option.name not in QUIET:
             notes.append(f"{option.place}: skipped {option.name}: {_of_daemon(option.name)}")
-    tid = 0
+    tid, serials = 0, set[str]()
     for target in sorted(_targets(root, notes), key=lambda one: one.name):
         tid = _tid(target, notes) or tid + 1
         try:
             if tid > LARGEST_TID:
                 raise ConfigError(f"its tid would be {tid}")
-            groups.append(_group(target, tid, driver, is_there, notes))
+            groups.append(_group(target, tid, driver, is_there, serials, notes))
         except ConfigError as error:
             notes.append(f"{target.place}: skipped target {target.name}: {error}")
     return Plan(tuple(groups), tuple(notes))
@@ -90,7 +90,12 @@ def _targets(root: Block, notes: list[str]) -> Iterator[Target]:
                 target.stores.append(Store(option.name, option.value, option.place))
             else:
                 target.options.append(option)
+        lines = {option.name for option in block.options}
         for inner in block.blocks:
+            if inner.name in STORES and inner.name in lines:
+                raise ConfigError(
+                    f"{inner.place}: a target has <{inner.name}> either as lines or as blocks, not as both"
+                )
             if inner.name in STORES and inner.argument and not inner.blocks:
                 target.stores.append(Store(inner.name, inner.argument, inner.place, inner.options))
             else:
@@ -109,7 +114,9 @@ def _tid(target: Target, notes: list[str]) -> Optional[int]:
     return number
 
 
-def _group(target: Target, tid: int, driver: str, is_there: Callable[[str], bool], notes: list[str]) -> Group:
+def _group(
+    target: Target, tid: int, driver: str, is_there: Callable[[str], bool], serials: set[str], notes: list[str]
+) -> Group:
     own = target.last("driver")
     driver = own.value if own else driver
     if driver != "iscsi":
@@ -122,12 +129,15 @@ def _group(target: Target, tid: int, driver: str, is_there: Callable[[str], bool
             notes.append(f"{option.place}: skipped {option.name}: it is not understood")
     steps = [Step("target.create", f"make the target {iqn} (tid {tid})", {"target": iqn, "tid": tid})]
     defaults = [option for option in target.options if option.name in OF_LUN]
-    steps += _luns(iqn, tid, target.stores, defaults, is_there, notes)
+    steps += _luns(iqn, tid, target.stores, defaults, is_there, serials, notes)
     asked, closed = _users(iqn, target.all(USERS[0]), target.all(USERS[1]), notes)
     steps += asked
     rules = [] if closed else _rules(iqn, target, notes)
     steps += [Step("acl.allow", f"let {rule if rule != 'all' else 'every initiator'} log in",
                    {"target": iqn, "rule": rule}) for rule in rules]  # fmt: skip
+    state = target.last("state")
+    if state is not None and state.value == "offline":
+        steps.append(Step("target.disable", "keep it offline, as it is", {"target": iqn}))
     if not rules:
         notes.append(f"{target.place}: nobody may log in to {iqn}; allow somebody with `tcmu-gluster acl allow`")
     return Group(iqn, tuple(steps))
@@ -137,7 +147,13 @@ def _group(target: Target, tid: int, driver: str, is_there: Callable[[str], bool
 
 
 def _luns(
-    iqn: str, tid: int, stores: list[Store], defaults: list[Option], is_there: Callable[[str], bool], notes: list[str]
+    iqn: str,
+    tid: int,
+    stores: list[Store],
+    defaults: list[Option],
+    is_there: Callable[[str], bool],
+    serials: set[str],
+    notes: list[str],
 ) -> Iterator[Step]:
     """backing-stores, then direct-stores, each by path; one that names no LUN gets the first free one."""
     named: dict[str, Store] = {}
@@ -159,7 +175,7 @@ def _luns(
                 taken.add(lun)
             if lun in shown:
                 raise ConfigError(f"LUN {lun} is another one already")
-            step = lun_step(iqn, tid, lun, store, defaults, notes)
+            step = lun_step(iqn, tid, lun, store, defaults, serials, notes)
             shown.add(lun)
         except ConfigError as error:
             notes.append(f"{store.place}: skipped {store.path}: {error}")
@@ -181,9 +197,8 @@ def _users(iqn: str, incoming: list[Option], outgoing: list[Option], notes: list
         notes.append(f"{option.place}: skipped {option.name}: one account a direction and target is taken, the first")
     if pair is None or mutual is None:
         broken = incoming[0] if pair is None else outgoing[0]
-        notes.append(
-            f"{broken.place}: skipped {broken.name}: it is a user and a password, so {iqn or 'discovery'} stays as it is"
-        )
+        notes.append(f"{broken.place}: skipped {broken.name}: it is a user and a password, so "
+                     f"{iqn or 'discovery'} stays as it is")  # fmt: skip
         return [], True
     return [chap(iqn, *pair, outgoing=mutual)], False
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Optional
-from urllib.parse import quote
 
-from ..config.uri import parse_backing
 from ..errors import ConfigError
 from .apache import Option, Place
 from .plan import Step
 from .tgt_identity import identity
+from .volumes import file_uri, gluster_uri, short_name
 
 STORES = ("backing-store", "direct-store")
 LARGEST_LUN = 255
@@ -71,22 +70,20 @@ class Store:
     def uri(self, defaults: list[Option]) -> str:
         """The backing. Raises ConfigError."""
         if self.is_glfs(defaults):
-            uri = str(parse_backing(self.path))
-            return str(parse_backing(uri + _gluster_options(self.value("bsopts", defaults))))
-        if not self.path.startswith("/"):
-            raise ConfigError("a path begins with /")
-        return str(parse_backing("file://" + quote(self.path, errors="surrogateescape")))
+            volume, host, path = short_name(self.path, ":")
+            return gluster_uri(volume, [host], path, _gluster_options(self.value("bsopts", defaults)))
+        return file_uri(self.path)
 
 
-def _gluster_options(bsopts: str) -> str:
+def _gluster_options(bsopts: str) -> dict[str, str]:
     """bsopts of glfs as options of a backing URI: logfile, and loglevel as debug. Raises ConfigError."""
-    names, words = {"logfile": "logfile", "loglevel": "debug"}, []
+    names, options = {"logfile": "logfile", "loglevel": "debug"}, {}
     for word in filter(None, bsopts.replace(";", ",").split(",")):
-        key, _, value = word.partition("=")
+        key, _, value = word.strip().partition("=")
         if key not in names or not value:
             raise ConfigError(f"glfs has no bsopts {key[:40]!r}; known are logfile and loglevel")
-        words.append(f"{names[key]}={quote(value, errors='surrogateescape')}")
-    return "?" + "&".join(words) if words else ""
+        options[names[key]] = value
+    return options
 
 
 def whole_number(text: str, largest: int) -> Optional[int]:
@@ -96,14 +93,16 @@ def whole_number(text: str, largest: int) -> Optional[int]:
     return None
 
 
-def lun_step(iqn: str, tid: int, lun: int, store: Store, defaults: list[Option], notes: list[str]) -> Step:
-    """The operation that shows it. Raises ConfigError."""
+def lun_step(
+    iqn: str, tid: int, lun: int, store: Store, defaults: list[Option], serials: set[str], notes: list[str]
+) -> Step:
+    """The operation that shows it. serials: those of the disks so far. Raises ConfigError."""
     uri = store.uri(defaults)
     given = {ours: store.value(name, defaults) for name, ours in IDENTITY.items()}
-    shown = identity(tid, lun, given)
+    shown = identity(tid, lun, given, serials)
     if store.kind == "direct-store":  # tgt-admin asks the device itself for what isn't written
         asked = [ours for name, ours in IDENTITY.items() if name != "scsi_id" and not given[ours]]
-        for key in asked:
+        for key in (*asked, *(("unit_serial",) if "serial" in asked else ())):
             del shown[key]
         if asked:
             notes.append(f"{store.place}: {store.path} was shown with the {', '.join(asked)} of the device behind it; "

@@ -103,7 +103,7 @@ def supported_pages(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 def unit_serial_number(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """80h Unit Serial Number."""
-    return unit.identity.serial.encode("ascii", "replace")
+    return unit.identity.unit_serial_number
 
 
 def designator(code_set: int, type_: int, value: bytes, association: int = LOGICAL_UNIT, protocol: int = 0) -> bytes:
@@ -118,6 +118,7 @@ def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """83h Device Identification: what names the disk, then the port that the nexus came through."""
     identity = unit.identity
     page = designator(BINARY, NAA, identity.naa) + designator(ASCII, T10_VENDOR_ID, identity.t10_designator)
+    page += b"".join(designator(BINARY, NAA, naa) for naa in identity.more_naa)
     if nexus.target_name:
         port = nexus.relative_target_port
         page += designator(BINARY, RELATIVE_TARGET_PORT, port.to_bytes(4, "big"), TARGET_PORT, ISCSI)

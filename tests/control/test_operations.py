@@ -20,7 +20,7 @@ def test_arguments_come_out_in_normal_form() -> None:
         "provisioning": None,
         "removable": False,
         "background_rate": None,
-        **dict.fromkeys(("serial", "naa", "vendor", "product", "revision", "scsi_id", "write_cache")),
+        **dict.fromkeys(("serial", "naa", "vendor", "product", "revision", "scsi_id", "unit_serial", "write_cache")),
     }
     allowed = find("acl.allow").check({"target": "IQN.2013-10.com.redhat", "rule": "ALL"})
     assert allowed == {"target": "iqn.2013-10.com.redhat", "rule": "all"}
