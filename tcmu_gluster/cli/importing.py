@@ -164,6 +164,8 @@ class Importer:
                 self._try("target.delete", {"target": target})
             elif step.op == "acl.allow" and target not in fresh:
                 self._try("acl.deny", {"target": target, "rule": step.args["rule"]})
+            elif target not in fresh:  # what it replaced (a password, a state) nobody has kept
+                self.notes.append(f"{step.words}: this stays, though the rest was taken back")
 
     def _try(self, op: str, args: dict[str, Any]) -> None:
         try:

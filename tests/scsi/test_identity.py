@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tcmu_gluster.scsi.identity import identity_from, identity_of_serial, naa_of
+import pytest
+
+from tcmu_gluster.scsi.identity import identity_as_recorded, identity_from, identity_of_serial, naa_of
 
 
 def test_naa_as_the_kernel_derives_it() -> None:
@@ -25,3 +27,28 @@ def test_one_text_is_one_identity() -> None:
 
 def test_a_chosen_serial_wins() -> None:
     assert identity_of_serial("1234").serial == "1234"
+
+
+def test_what_another_target_showed_stays_to_the_blank() -> None:
+    record = {"naa": "60000000000000000E00000000010001,3000000100000001", "unit_serial": "   beaf11"}
+    identity = identity_as_recorded("beaf11", record)
+    assert (identity.serial, identity.unit_serial_number) == ("beaf11", b"   beaf11")
+    assert (identity.naa.hex(), [naa.hex() for naa in identity.more_naa]) == (
+        "60000000000000000e00000000010001", ["3000000100000001"],
+    )  # fmt: skip
+    assert identity.naa_text == record["naa"].lower()
+    assert identity_as_recorded("1234", {}) == identity_of_serial("1234")
+
+
+@pytest.mark.parametrize(
+    "naa", ["6" * 31, "4" * 16, "3" * 32, "6" * 32 + ",", ",".join(["3" * 16] * 5), "6" + "x" * 31]
+)
+def test_an_naa_designator_that_is_none_is_refused(naa: str) -> None:
+    with pytest.raises(ValueError, match=r"NAA|hexadecimal"):
+        identity_as_recorded("1234", {"naa": naa})
+
+
+def test_a_serial_that_vpd_pages_have_no_room_for_is_refused() -> None:
+    for text in ("x" * 253, "a\nb", "ä"):
+        with pytest.raises(ValueError, match="unit_serial"):
+            identity_as_recorded("1234", {"unit_serial": text})

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tcmu_gluster.scsi import cdb, vpd
-from tcmu_gluster.scsi.identity import identity_of_serial
+from tcmu_gluster.scsi.identity import identity_as_recorded, identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc
@@ -55,6 +55,18 @@ def test_device_identification_of_a_ring(host: Host) -> None:
     assert data[4:20].hex() == "6001405a1b2c3d4e5f60718293a4b5c6"
     assert data[20:24].hex() == "0201002c"  # ASCII, T10 vendor id based
     assert data[24:] == b"GLUSTER " + SERIAL.encode()
+
+
+def test_a_disk_that_another_target_showed_keeps_its_names_and_their_blanks() -> None:
+    # As tgtd 1.0.85 shows tid 1, LUN 1: page 80h with blanks in front, an NAA 6 and an NAA 3
+    record = {"naa": "60000000000000000e00000000010001,3000000100000001", "scsi_id": "IET     00010001",
+              "unit_serial": "beaf11".rjust(36)}  # fmt: skip
+    host = Host(LogicalUnit(memory(), identity=identity_as_recorded("beaf11", record)))
+    assert page(host, 0x80).hex() == "00800024" + "20" * 30 + b"beaf11".hex()
+    assert page(host, 0x83)[4:].hex() == (
+        "01030010" + "60000000000000000e00000000010001" + "02010010" + b"IET     00010001".hex()
+        + "01030008" + "3000000100000001"
+    )  # fmt: skip
 
 
 def test_device_identification_names_the_iscsi_port() -> None:

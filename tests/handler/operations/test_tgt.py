@@ -151,6 +151,21 @@ def test_a_disk_is_called_what_it_was_called_before(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
+def test_a_new_serial_is_shown_though_another_was_shown_before(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        await desk.do("tgt.add", target=IQN, lun=1, uri=file_of(tmp_path), serial="beaf11", unit_serial="  beaf11")
+        (lun,) = (await desk.do("tgt.show"))["targets"][0]["luns"]
+        assert (lun["serial"], lun["unit_serial"]) == ("beaf11", "  beaf11")
+        await desk.do("tgt.update", target=IQN, lun=1, serial="SN01")
+        (lun,) = (await desk.do("tgt.show"))["targets"][0]["luns"]
+        assert (lun["serial"], lun["unit_serial"]) == ("SN01", "")
+        unit = desk.engine.disks["disk3"].unit
+        assert unit is not None and unit.identity.unit_serial_number == b"SN01"
+
+    run_desk(tmp_path, scenario)
+
+
 def test_a_target_that_is_off_admits_nobody(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("target.create", target=IQN)

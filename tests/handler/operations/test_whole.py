@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from handler.operations.whole import convert, convert_disk
+from handler.configuration import Configuration
+from handler.operations.whole import convert, convert_disk, taken_over
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError
 from tests.handler.daemon import Desk, run_desk
@@ -240,3 +241,27 @@ def test_what_cannot_be_served_is_skipped_with_a_reason(entry: dict[str, Any]) -
     configuration, skipped = convert({"storage_objects": [entry, 5], "targets": [7, {"fabric": "iscsi"}]})
     assert list(configuration.disks()) == [] and list(configuration.targets()) == []
     assert len(skipped) == 4 and all("\n" not in sentence for sentence in skipped)
+
+
+def test_of_several_portal_groups_the_enabled_one_is_taken() -> None:
+    """gluster-block makes one for each of its hosts, and enables this host's."""
+    group = LIOS["targets"][0]["tpgs"][0]  # type: ignore[index]
+    other = {**group, "enable": False, "portals": [{"ip_address": "192.0.2.1", "port": 3260}]}
+    for groups in ([other, group], [group, other]):
+        root = copy.deepcopy({**LIOS, "targets": [{**LIOS["targets"][0], "tpgs": groups}]})  # type: ignore[dict-item]
+        found, skipped = convert(root)
+        (kept,) = found.target(IQN)["tpgs"]
+        assert kept["portals"][0]["ip_address"] == "127.0.0.1"
+        assert any("the first that is enabled" in sentence for sentence in skipped)
+
+
+def test_tcmu_runners_disk_that_import_has_made_is_ours() -> None:
+    theirs = {"plugin": "user", "name": "vm1", "config": "glfs/vol@host/dir/x;tcmur_cmd_time_out=43", "wwn": "77",
+              "size": 65536}  # fmt: skip
+    present = Configuration({})
+    ours = present.add_disk("vm1", "gluster/vol@host/dir/x", 65536, "77")
+    other = {**theirs, "name": "vm2"}
+    elsewhere = {**theirs, "config": "glfs/vol@host/dir/y"}
+    root = {"storage_objects": [theirs, other, elsewhere, None]}
+    assert taken_over(root, present)["storage_objects"] == [ours, other, elsewhere, None]
+    assert taken_over({"storage_objects": 7}, present) == {"storage_objects": 7}
