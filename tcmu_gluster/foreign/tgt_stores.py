@@ -19,14 +19,17 @@ IDENTITY = {
     "product_rev": "revision",
 }  # fmt: skip
 FROM_BACKING = frozenset({
-    "removable", "sense_format", "online", "path", "mode_page", "params", "lbppbe", "la_lba", "optimal_xfer_gran",
+    "removable", "sense_format", "online", "path", "mode_page", "params", "la_lba", "optimal_xfer_gran",
     "optimal_xfer_len", "thin_provisioning", "rotation_rate",
 })  # fmt: skip
 """What our disks take from their backing, or don't have."""
-OF_LUN = frozenset({*IDENTITY, *FROM_BACKING, "bs-type", "bsopts", "bsoflags", "block-size", "write-cache", "readonly",
-                    "device-type"})  # fmt: skip
+OF_LUN = frozenset({*IDENTITY, *FROM_BACKING, "bs-type", "bsopts", "bsoflags", "block-size", "lbppbe", "write-cache",
+                    "readonly", "device-type"})  # fmt: skip
 KNOWN = frozenset({*OF_LUN, "lun", "allow-in-use"})
-BLOCK_SIZES = {"": None, "512": "512", "4096": "4096"}
+BLOCK_SHAPES = {
+    ("512", ""): "512e", ("512", "3"): "512e", ("512", "0"): "512", ("4096", ""): "4096", ("4096", "0"): "4096",
+}  # fmt: skip
+"""(block-size, lbppbe) -> ours. tgtd says of blocks of 512 bytes that 8 are a physical one, unless told otherwise."""
 
 
 @dataclass
@@ -64,8 +67,18 @@ class Store:
             raise ConfigError(f"the backing store type {kind[:40]!r} is not known here; known are rdwr, aio and glfs")
         if device not in ("", "disk", "0"):
             raise ConfigError(f"it is a {device[:40]}, and only disks are served here")
-        if self.value("block-size", defaults) not in BLOCK_SIZES:
+        self.block_size(defaults)
+
+    def block_size(self, defaults: Iterable[Option]) -> str:
+        """512, 512e or 4096. Raises ConfigError."""
+        size, exponent = self.value("block-size", defaults) or "512", self.value("lbppbe", defaults)
+        if size not in ("512", "4096"):
             raise ConfigError("its block size is neither 512 nor 4096")
+        if (size, exponent) not in BLOCK_SHAPES:
+            raise ConfigError(
+                f"physical blocks of 2 to the power of {exponent[:10]} blocks of {size} are not known here"
+            )
+        return BLOCK_SHAPES[size, exponent]
 
     def uri(self, defaults: list[Option]) -> str:
         """The backing. Raises ConfigError."""
@@ -116,9 +129,7 @@ def lun_step(
     if store.value("readonly", defaults).lower() not in ("", "0", "no", "off"):
         args["read_only"] = True
         words.append("read-only")
-    block_size = BLOCK_SIZES[store.value("block-size", defaults)]
-    if block_size:
-        args["block_size"] = block_size
+    args["block_size"] = store.block_size(defaults)
     for option in (*store.options, *defaults):
         if option.name in FROM_BACKING:
             note = f"{option.place}: skipped {option.name}: it follows from the backing here"

@@ -35,7 +35,7 @@ def test_a_plain_file_keeps_what_tgtd_calls_it() -> None:
     checked = OPERATIONS["tgt.add"].check(step.args)
     assert (checked["uri"], checked["lun"], checked["target"]) == ("file:///srv/disk3", 3, IQN)
     assert (checked["scsi_id"], checked["serial"]) == ("IET     00020003", "beaf23")
-    assert (checked["write_cache"], checked["read_only"], checked["block_size"]) == (None, False, None)
+    assert (checked["write_cache"], checked["read_only"], checked["block_size"]) == (None, False, "512e")
 
 
 def test_a_file_on_a_volume_with_its_options() -> None:
@@ -67,6 +67,15 @@ def test_how_it_behaves() -> None:
     assert "read_only" not in lun_step(IQN, 1, 1, store(readonly="0"), [], set(), notes).args
 
 
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [({}, "512e"), ({"block_size": "512"}, "512e"), ({"lbppbe": "0"}, "512"), ({"lbppbe": "3"}, "512e"),
+     ({"block_size": "4096"}, "4096")],
+)  # fmt: skip
+def test_physical_blocks_are_as_large_as_tgtd_says(given: dict[str, str], shape: str) -> None:
+    assert lun_step(IQN, 1, 1, store(**given), [], set(), []).args["block_size"] == shape
+
+
 def test_what_follows_from_the_backing_or_is_not_known_is_a_note_with_its_place() -> None:
     notes: list[str] = []
     lun_step(IQN, 1, 1, store(mode_page="8:0:18", foo="bar"), [], set(), notes)
@@ -88,6 +97,7 @@ def test_a_device_of_which_tgt_admin_asks_the_names_keeps_none_that_is_not_writt
         ({"bs_type": "rbd"}, "'rbd' is not known here"),
         ({"device_type": "tape"}, "it is a tape"),
         ({"block_size": "2048"}, "neither 512 nor 4096"),
+        ({"lbppbe": "9"}, "2 to the power of 9"),
     ],
 )
 def test_what_is_no_disk_of_ours_is_refused(given: dict[str, str], sentence: str) -> None:
