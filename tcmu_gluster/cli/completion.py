@@ -28,6 +28,7 @@ def completion_script(shell: str, local_words: Mapping[str, Sequence[str]]) -> s
     valued = {command_flag(a) for a in arguments if not a.positional and a.kind is not Kind.FLAG}
     script = _BASH
     for mark, text in (
+        ("@SHELL@", shell),
         ("@NOUNS@", "|".join(nouns)),
         ("@VALUED@", "|".join(sorted(valued | {"--control-socket"}))),
         ("@FIRST@", " ".join([*nouns, *single, *local_words])),
@@ -36,7 +37,7 @@ def completion_script(shell: str, local_words: Mapping[str, Sequence[str]]) -> s
         ("@VALUES@", "\n".join(line for operation in operations for line in _value_lines(operation))),
     ):
         script = script.replace(mark, text)
-    return script if shell == "bash" else _ZSH + script
+    return script if shell == "bash" else _ZSH + script + _ZSH_END
 
 
 def command_flag(argument: Argument) -> str:
@@ -78,13 +79,16 @@ def _choices(argument: Argument) -> str:
 
 
 _BASH = """\
-# tcmu-gluster completion. Try it: source <(tcmu-gluster completion bash)
+# tcmu-gluster completion. Try it: source <(tcmu-gluster completion @SHELL@)
 _tcmu_gluster() {
     local current previous where='' count=0 word words='' flags='' index
     local -a line=("${COMP_WORDS[@]}")
     local at=$COMP_CWORD
-    if declare -F _get_comp_words_by_ref >/dev/null; then  # keeps an IQN in one piece
-        _get_comp_words_by_ref -n : -w line -i at
+    if [[ -n ${BASH_VERSION-} && -n ${COMP_LINE-} ]]; then  # bash takes an IQN apart at its colons
+        line=()
+        read -ra line <<<"${COMP_LINE:0:COMP_POINT}x"  # so that a blank at the end begins a word
+        at=$((${#line[@]} - 1))
+        line[at]=${line[at]%x}
     fi
     current=${line[at]}
     previous=${line[at-1]}
@@ -118,13 +122,20 @@ _tcmu_gluster() {
     case $current in -*) words=$flags ;; esac
     words=${words:-$flags}
     COMPREPLY=($(compgen -W "$words" -- "$current"))
-    if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$current"; fi
+    if [[ -n ${BASH_VERSION-} && $current == *:* && $COMP_WORDBREAKS == *:* ]]; then  # and wants the last piece alone
+        word=${current%"${current##*:}"}
+        COMPREPLY=("${COMPREPLY[@]#"$word"}")
+    fi
 }
-complete -F _tcmu_gluster tcmu-gluster
+complete -o default -F _tcmu_gluster tcmu-gluster
 """
 
 _ZSH = """\
 #compdef tcmu-gluster
-autoload -U +X compinit && compinit
+(( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
 autoload -U +X bashcompinit && bashcompinit
+"""
+_ZSH_END = """\
+# As a file _tcmu-gluster of fpath it is read by the first completion, which it then has to answer.
+[[ ${zsh_eval_context[-1]} == loadautofunc ]] && _bash_complete -o default -F _tcmu_gluster
 """
