@@ -196,7 +196,10 @@ class Engine:
         create = disk.size_bytes if disk.backing.scheme == "memory" else None
         try:
             backend = await self._world.open_backing(
-                disk.backing, create_size_bytes=create or None, read_only=disk.read_only
+                disk.backing,
+                create_size_bytes=create or None,
+                read_only=disk.read_only,
+                block_bytes=disk.shape.logical_block_bytes,
             )
         except (OSError, TcmuGlusterError) as error:
             disk.reason = reason_of(error)

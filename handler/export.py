@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import re
 import secrets
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any, Optional, Protocol
 from handler.accounts import Accounts
 from handler.bounds import make_front
 from handler.iscsi_front import IscsiFront
+from handler.loop import ending_signals
 from handler.loop import run as run_loop
 from handler.space import SpaceWatch
 from handler.targets import EngineTarget
@@ -101,7 +102,7 @@ class Ready:
 
 
 def run(options: Options) -> int:
-    """Serve until SIGINT or SIGTERM. Exit status 0 if everything that was acknowledged is on the disk, else 1.
+    """Serve until a signal ends it. Exit status 0 if everything that was acknowledged is on the disk, else 1.
 
     Raises ConfigError before anything is served.
     """
@@ -123,7 +124,7 @@ def _demands(options: Options, shortest_bytes: int) -> tuple[Optional[Account], 
 async def _serve(options: Options, settings: Settings, demands: tuple[Optional[Account], Optional[Account]]) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, stop.set)
     backing = parse_backing(options.uri)
     backend = await _open(backing, settings, options, stop)
@@ -135,6 +136,13 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         loop.call_soon_threadsafe(stop.set)
 
     try:
+        if stop.is_set():
+            return 1  # while it was opened, which took its time: nobody has seen the disk
+        if options.size not in (None, backend.size_bytes):
+            log.warning(
+                "%s is there already and has %s (%d bytes): --size is for one that is missing",
+                backing, format_size(backend.size_bytes), backend.size_bytes,
+            )  # fmt: skip
         on_lease_lost(backend, lost)
         unit = LogicalUnit(
             backend, _unit_options(options), report=_report, clock=time.time, later=later,
@@ -172,7 +180,8 @@ async def _open(backing: Backing, settings: Settings, options: Options, stop: as
     while True:
         try:
             return await loop.run_in_executor(None, lambda: open_backing(
-                backing, loop, create_size_bytes=options.size, read_only=options.read_only, lease=lease_terms(settings)
+                backing, loop, create_size_bytes=options.size, read_only=options.read_only,
+                lease=lease_terms(settings), block_bytes=options.shape.logical_block_bytes,
             ))  # fmt: skip
         except LeaseHeld as held:
             if left and held.seconds > left:
@@ -198,8 +207,10 @@ def _publish(
 
 
 def _iqn_for(backing: Backing) -> str:
-    """A name made of what is served: the same file, the same name."""
+    """A name made of what is served: the same file, the same name. Letters that it has no room for become a digest."""
     words = [backing.volume, *backing.path.split("/"), backing.name]
+    if not (whole := "/".join(words)).isascii():
+        words.append(hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()[:8])
     name = "-".join(re.sub(r"[^a-z0-9.:-]+", "-", word.lower()).strip("-") for word in words if word)
     return f"{NAMING_AUTHORITY}:{name[-150:] or 'disk'}"
 

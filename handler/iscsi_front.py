@@ -432,7 +432,8 @@ def _rest(buffers: list[Any], sent: int) -> list[Any]:
 
 def _why_not_listening(portal: Portal, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"{portal} is in use by another program; stop it or choose another port, as in {portal.address}:3261"
+        another = Portal(portal.address, portal.port + 1 if portal.port < 65535 else 3260)
+        return f"{portal} is in use by another program; stop it or choose another port, as in {another}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{portal.address} is not an address of this machine; choose one of its own, or 0.0.0.0 for all"
     if error.errno == errno.EACCES:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import signal
 from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Optional, TypeVar
@@ -74,6 +75,12 @@ def run(main: Coroutine[Any, Any, Result], look_microseconds: int) -> Result:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+def ending_signals() -> list[signal.Signals]:
+    """What asks for an orderly end: SIGTERM, SIGINT, and the terminal's going away unless that is ignored (nohup)."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hangup]
 
 
 async def _end_the_rest() -> None:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -28,6 +27,7 @@ from .devices import Devices
 from .engine import Engine
 from .lio import LioAdmin
 from .lock import lock_state
+from .loop import ending_signals
 from .loop import run as run_loop
 from .notify import Notifier
 from .operations import Operations
@@ -172,12 +172,12 @@ def load_module() -> None:
 
 
 async def serve(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT. Raises ConfigError, OSError if it can't start."""
+    """Until a signal ends it. Raises ConfigError, OSError if it can't start."""
     loop = asyncio.get_running_loop()
     lio_admin = LioAdmin()
     world = World(loop, settings, DiskFiles(settings.state_file.parent / "disks"), ask_lio=lio_admin.ask)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         loop.add_signal_handler(number, stop.set)
     service = Service(world, Notifier())
     try:

@@ -88,13 +88,18 @@ class World:
         return await self.loop.run_in_executor(self.threads, function, *arguments)
 
     async def open_backing(
-        self, backing: Backing, *, create_size_bytes: Optional[int] = None, read_only: bool = False
+        self,
+        backing: Backing,
+        *,
+        create_size_bytes: Optional[int] = None,
+        read_only: bool = False,
+        block_bytes: int = 512,
     ) -> Backend:
-        """An open backend. Raises OSError or ConfigError."""
+        """An open backend, of one block at least. Raises OSError or ConfigError."""
 
         def open_() -> Backend:
             return self.open(backing, self.loop, create_size_bytes=create_size_bytes, read_only=read_only,
-                             lease=lease_terms(self.settings))  # fmt: skip
+                             lease=lease_terms(self.settings), block_bytes=block_bytes)  # fmt: skip
 
         return await self.in_thread(open_)
 

@@ -66,7 +66,10 @@ def check_identity(args: dict[str, Any]) -> None:
 async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[str, Any]) -> EngineDisk:
     """Find out who the data is, keep a file about it, and let the front serve it."""
     backend = await context.world.open_backing(
-        disk.backing, create_size_bytes=disk.size_bytes or None, read_only=disk.read_only
+        disk.backing,
+        create_size_bytes=disk.size_bytes or None,
+        read_only=disk.read_only,
+        block_bytes=disk.shape.logical_block_bytes,
     )
     disk.serial = args["serial"] or identity_from(backend.identity).serial
     disk.size_bytes = backend.size_bytes

@@ -92,12 +92,15 @@ class MemoryBackend(Backend):
                     f"{size_bytes}; leave the size out, or use another name"
                 )
             return store
+        if size_bytes == 0:
+            raise ConfigError(f"memory:{name} needs a size of one block at least; write memory:{name}?size=64M")
         if not size_bytes or size_bytes < 0:
             raise ConfigError(f"memory:{name} does not exist yet, so it needs a size; write memory:{name}?size=64M")
         try:
             store = _stores[name] = _Store(size_bytes)
         except (OSError, OverflowError, ValueError) as error:
-            raise ConfigError(f"memory:{name} can't have {size_bytes} bytes: {error}; choose a smaller size") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ConfigError(f"memory:{name} can't have {size_bytes} bytes: {why}; choose a smaller size") from error
         return store
 
     def read(self, offset: int, buffers: Buffers, done: Done) -> Outcome:

@@ -23,7 +23,7 @@ from tcmu_gluster.native.completions import Loop
 
 log = logging.getLogger(__name__)
 
-NO_PLACE: Final = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT))
+NO_PLACE: Final = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def open_backing(
@@ -33,20 +33,25 @@ def open_backing(
     create_size_bytes: int | None = None,
     read_only: bool = False,
     lease: Optional[Terms] = None,
+    block_bytes: int = 512,
 ) -> Backend:
     """Open, and create it first if it is missing and create_size_bytes is given. Raises ConfigError, OSError.
 
-    lease: what a lease on the file is taken for, unless it is only read; None takes none. Raises LeaseHeld.
+    block_bytes: what is smaller than one block is no disk. lease: what a lease on the file is taken for, unless it is
+    only read; None takes none. Raises LeaseHeld.
     May block for a bounded time, so it is called in a thread beside the loop; the backend then belongs to the loop.
     """
     if backing.scheme == "memory":
         text = backing.options.get("size")
-        return MemoryBackend(backing.name, parse_size(text) if text else create_size_bytes, read_only=read_only)
+        memory = MemoryBackend(backing.name, parse_size(text) if text else create_size_bytes, read_only=read_only)
+        return _large_enough(memory, backing, block_bytes)
     if backing.scheme not in ("file", "gluster"):
         raise ConfigError(f"{backing.scheme!r} is no kind of backing; use gluster, file or memory")
     held = None if lease is None or read_only else _take(backing, lease, will_create=create_size_bytes is not None)
     try:
-        backend = _open(backing, loop, create_size_bytes, read_only)
+        open_ = FileBackend if backing.scheme == "file" else GfapiBackend
+        backend: Backend = open_(backing, loop, create_size_bytes=create_size_bytes, read_only=read_only)
+        _large_enough(backend, backing, block_bytes)
     except BaseException:
         if held is not None:
             held.give_back()
@@ -55,12 +60,13 @@ def open_backing(
     return backend
 
 
-def _open(backing: Backing, loop: Loop, create_size_bytes: int | None, read_only: bool) -> Backend:
-    open_ = FileBackend if backing.scheme == "file" else GfapiBackend
-    backend: Backend = open_(backing, loop, create_size_bytes=create_size_bytes, read_only=read_only)
-    if not backend.size_bytes:
+def _large_enough(backend: Backend, backing: Backing, block_bytes: int) -> Backend:
+    """The backend. Raises ConfigError, and then it is closed."""
+    size_bytes = backend.size_bytes
+    if size_bytes < block_bytes:
         backend.close()
-        raise ConfigError(f"{backing} is empty; make it as large as the disk shall be, or delete it and name a size")
+        what = f"has {size_bytes} bytes, which is less than one block of {block_bytes}" if size_bytes else "is empty"
+        raise ConfigError(f"{backing} {what}; make it as large as the disk shall be, or delete it and name a size")
     return backend
 
 
@@ -85,7 +91,7 @@ def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLea
                 "%s: no lease can be kept beside it (%s): another host may write to it", backing, error.strerror
             )
             return None
-        if error.errno == errno.ENOENT:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None  # the folder is missing: opening the file says so
         raise ConfigError(
             f"no lease can be kept beside {backing}: {error.strerror or error}; without one (lease_seconds = 0) "

@@ -142,7 +142,7 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
     try:
         iqn = validate_iscsi_name(options.iqn) if options.iqn else None
         rules = tuple(map(parse_access_rule, options.allow or ()))
-        portals = tuple(map(parse_portal, options.portal or ("127.0.0.1",)))
+        portals = tuple(dict.fromkeys(map(parse_portal, options.portal or ("127.0.0.1",))))
         size = parse_size(options.size) if options.size is not None else None
         backing = parse_backing(options.uri)
         rate = parse_size(options.background_rate) if options.background_rate is not None else 0
@@ -151,6 +151,10 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         raise UsageError(str(error)) from None
     if not 0 <= options.lun <= LARGEST_LUN:
         raise UsageError(f"--lun lies between 0 and {LARGEST_LUN}, not {options.lun}")
+    if size is not None and (size == 0 or size % shape.logical_block_bytes):
+        raise UsageError(
+            f"a disk has a whole number of blocks of {shape.logical_block_bytes} bytes; --size {size} does not"
+        )
     if not rules:
         raise UsageError("nobody would be allowed to log in; add --allow IQN (an initiator's name), "
                          "--allow 192.0.2.0/24 (a network) or, for everybody, --allow all")  # fmt: skip

@@ -34,7 +34,7 @@ def parse_size(text: str | int) -> int:
 
 def _within(size: int, text: str) -> int:
     if not 0 <= size <= LARGEST:
-        raise ConfigError(f"{text!r} is out of range; a size lies between 0 and 8E")
+        raise ConfigError(f"{text!r} is out of range; a size is at least 0 and less than 8E")
     return size
 
 

@@ -47,6 +47,14 @@ def test_an_empty_file_is_refused_and_let_go(loop, tmp_path):
             open_backing(parse_backing(f"file://{tmp_path}/empty"), loop)
 
 
+def test_a_file_smaller_than_one_block_is_refused(loop, tmp_path):
+    (tmp_path / "small").write_bytes(bytes(1000))
+    uri = parse_backing(f"file://{tmp_path}/small")
+    with pytest.raises(ConfigError, match="has 1000 bytes, which is less than one block of 4096"):
+        open_backing(uri, loop, block_bytes=4096)
+    open_backing(uri, loop).close()  # one block of 512, and the lock of the first was given back
+
+
 def test_an_unknown_scheme_is_refused(loop):
     with pytest.raises(ConfigError, match="no kind of backing"):
         open_backing(Backing("tape"), loop)

@@ -35,7 +35,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ready_is_one_json_object_and_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     uri = f"file://{tmp_path}/disk"
     process = export(uri, "--size", "8M", "--portal", "127.0.0.1:0", "--allow", "all", "--json")
@@ -71,13 +71,53 @@ def test_the_text_tells_what_to_type_next() -> None:
         (("memory:x?size=1M", "--allow", "all", "--portal", "192.0.2.1:0"), 1, "not an address of this machine"),
         (("memory:x?size=1M", "--allow", "all", "--iqn", "iqn.20013-10.com.redhat"), 2, "2013-10"),
         (("memory:x?size=1M", "--allow", "all", "--lun", "99999"), 2, "--lun"),
+        (("file:///no/such/folder/disk", "--allow", "all", "--size", "1M"), 1, "folder does not exist"),
+        (("memory:x", "--allow", "all", "--size", "0"), 2, "whole number of blocks of 512"),
+        (("memory:x", "--allow", "all", "--size", "6K", "--block-size", "4096"), 2, "whole number of blocks of 4096"),
+        (("memory:x?size=2K", "--allow", "all", "--block-size", "4096"), 1, "less than one block of 4096"),
     ],
 )
 def test_what_can_not_be_done_is_one_sentence_and_an_exit_status(arguments, code, words):
     status, out, err = finish(export(*arguments))
     assert status == code and out == ""
     assert words in err and "Traceback" not in err
-    assert len([line for line in err.splitlines() if not line.startswith("WARNING")]) == 1
+    assert err.count("\n") == 1
+
+
+def test_a_size_that_the_disk_does_not_have_is_said(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    process = export(f"file://{tmp_path}/disk", "--size", "2M", "--portal", "127.0.0.1:0", "--allow", "127.0.0.1")
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 0 and "(1M)" in first
+    assert "is there already and has 1M (1048576 bytes)" in err and err.count("\n") == 1
+
+
+def test_a_hangup_that_is_ignored_ends_nothing() -> None:
+    line = f"trap '' HUP; exec {sys.executable} -m tcmu_gluster.cli.main export memory:x?size=1M --allow 127.0.0.1"
+    process = subprocess.Popen(
+        ["sh", "-c", f"{line} --portal 127.0.0.1:0 --json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert json.loads(process.stdout.readline())["ready"]
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process) == (0, "", "")
+
+
+def test_a_signal_while_the_disk_is_being_opened_serves_nothing() -> None:
+    script = (
+        "import os, signal, handler.export as export\n"
+        "real = export.open_backing\n"
+        "def slow(*args, **more):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return real(*args, **more)\n"
+        "export.open_backing = slow\n"
+        "from tcmu_gluster.cli.main import main\n"
+        "raise SystemExit(main(['export', 'memory:x?size=1M', '--allow', '127.0.0.1', '--portal', '127.0.0.1:0']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +126,11 @@ def test_what_can_not_be_done_is_one_sentence_and_an_exit_status(arguments, code
 def test_the_made_up_name_is_valid_and_the_same_each_time(uri):
     name = _iqn_for(parse_backing(uri))
     assert validate_iscsi_name(name) == name == _iqn_for(parse_backing(uri))
+
+
+def test_names_that_differ_in_letters_beyond_ascii_differ() -> None:
+    names = {_iqn_for(parse_backing(f"file:///srv/{name}")) for name in ("данные", "диск", "disk", "дi", "ди")}
+    assert len(names) == 5 and all(validate_iscsi_name(name) == name for name in names)
 
 
 @pytest.mark.parametrize("later", [False, True])

@@ -23,7 +23,7 @@ def test_backings_are_opened_beside_the_loop(tmp_path: Path) -> None:
     async def scenario() -> None:
         threads: list[str] = []
 
-        def open_(backing: Any, loop: Any, *, create_size_bytes: Any, read_only: Any, lease: Any) -> Any:
+        def open_(backing: Any, loop: Any, *, create_size_bytes: Any, read_only: Any, **_: Any) -> Any:
             threads.append(threading.current_thread().name)
             return memory(create_size_bytes, read_only=read_only)
 
