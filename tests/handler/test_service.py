@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,24 @@ def test_a_stop_has_time_to_drain() -> None:
     assert Settings().drain_seconds == drain
     for name in ("tcmu-gluster.service", "tcmu-gluster-engine.service"):
         assert int(unit_words(name)["TimeoutStopSec"][0]) > 2 * drain
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_the_sandbox_of_the_engine_is_as_tight_as_documented() -> None:
+    """The score is printed in docs/security.md; systemd's own limit here is 3.0."""
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager"]
+    run = subprocess.run(
+        [*words, str(UNITS / "tcmu-gluster-engine.service")], capture_output=True, text=True, timeout=60
+    )
+    if "offline" in run.stderr:
+        pytest.skip(f"this systemd has no --offline: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stdout
+    score = re.search(r"Overall exposure level for .*: ([0-9.]+)", run.stdout)
+    documented = re.search(
+        r"tcmu-gluster-engine.service: ([0-9.]+) OK", (UNITS.parents[1] / "docs" / "security.md").read_text()
+    )
+    assert score is not None and documented is not None
+    assert float(score[1]) <= float(documented[1]) + 0.2, "other versions of systemd weigh a little differently"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")

@@ -5,6 +5,9 @@ libiscsi 1.19 knows MD5 alone; open-iscsi and the stronger algorithms are the ke
 
 from __future__ import annotations
 
+import base64
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.system import cu, flood
-from tests.system.export import Export
+from tests.system.export import ROOT, Export
+from tests.system.served import Served
 
 TOOLS = ("iscsi-test-cu", "iscsi-inq", "iscsi-ls", "qemu-img")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -130,3 +134,38 @@ def test_floods_of_one_address_are_limited_and_a_good_session_goes_on() -> None:
     assert 0 < figures["held"] <= 64, "settings: max_logins_per_address"
     assert min(len(figures[name]) for name in ("alone", "idle", "logins")) > 10
     assert figures["refused_per_second"] > 0
+
+
+def documented() -> list[list[str]]:
+    """The commands of docs/security.md's first section, as words."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    section = text.split("\n## ")[1]
+    block = re.search(r"(?:^    \S.*\n)+", section, re.MULTILINE)
+    assert block is not None
+    return [shlex.split(line) for line in block[0].splitlines()]
+
+
+def test_a_reader_of_the_documentation_ends_with_a_password_and_a_rule(tmp_path: Path) -> None:
+    """Every command of ours is run as it stands there; a file takes the volume's place, and systemd has no part."""
+    lines = documented()
+    assert len(lines) < 10
+    secret = tmp_path / "vm1.secret"
+    secret.touch(0o600)
+    secret.write_bytes(base64.b64encode(b"twelve bytes") + b"\n")  # (umask 077; head -c 12 /dev/urandom | base64 > ...)
+    instead = {"gluster://server/volume/vm1": f"file://{tmp_path}/vm1", "/root/vm1.secret": str(secret), "20G": "20M"}
+    ours = [[instead.get(word, word) for word in line[1:]] for line in lines if line[0] == "tcmu-gluster"]
+    assert [words[0] for words in ours] == ["disk", "target", "acl", "chap", "lun"]
+    with Served(tmp_path) as daemon:
+        for words in ours:
+            done = daemon.command(*words)
+            assert done.returncode == 0 and "warning" not in done.stderr.lower(), (words, done.stderr)
+        iqn, initiator = "iqn.2013-10.com.example:vm1", "iqn.1994-05.com.redhat:host1"
+        place, password = f"{daemon.portal}/{iqn}/0", secret.read_text().strip()
+        assert run("iscsi-inq", "-i", initiator, f"iscsi://host1%{password}@{place}")[0] == 0
+        for name, who in (
+            (initiator, ""),
+            (initiator, "host1%wrong-horse-batt@"),
+            ("iqn.2026-01.example:other", f"host1%{password}@"),
+        ):
+            assert run("iscsi-inq", "-i", name, f"iscsi://{who}{place}")[0] != 0, (name, who)
+        assert "password" in daemon.command("why-denied").stdout
