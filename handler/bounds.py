@@ -39,6 +39,7 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
         data_seconds=float(settings.data_seconds),
         login_seconds=float(settings.login_seconds),
         connection_buffer_bytes=settings.connection_buffer_mib * MIB,
+        address_buffer_bytes=settings.address_buffer_mib * MIB,
         slow_reader_seconds=float(settings.slow_reader_seconds),
         slow_reader_bytes=settings.slow_reader_kib * KIB,
         closing_seconds=float(settings.logout_seconds),

@@ -18,8 +18,8 @@ from typing import Any, Optional
 from handler.targets import TargetDirectory
 from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
-from tcmu_gluster.iscsi.admission import Admission
-from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.admission import Admission, group_of
+from tcmu_gluster.iscsi.buffers import BufferPool, Shares
 from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.login import Refusal
@@ -62,7 +62,7 @@ class Peer:
     ) -> None:
         self.front, self.sock, self.address = front, sock, address
         self.connection = Connection(
-            directory, front.registry, front.pool, front.loop.time(), peer_address=address,
+            directory, front.registry, front.shares.of(group_of(address)), front.loop.time(), peer_address=address,
             local_address=local_address, settings=front.settings, done=self.done, wake=self.wake,
             refused=self.refused,
         )  # fmt: skip
@@ -275,11 +275,12 @@ class IscsiFront:
     ) -> None:
         self.loop, self.directory, self.settings = loop, directory, settings
         self.pool = pool or BufferPool()
+        self.shares = Shares(self.pool, settings.address_buffer_bytes)
         self.admission = admission or Admission()
         self.on_refusal: Callable[[Refusal, str], None] = _log_refusal
         """Hears of each login that was refused, and its address."""
         self._warn_at = 0.0
-        self.registry = SessionRegistry()
+        self.registry = SessionRegistry(self.admission.limits.connections)
         self.peers: dict[Peer, None] = {}
         self._listeners: dict[Portal, socket.socket] = {}
         self._woken: list[Peer] = []

@@ -35,8 +35,8 @@ CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 AT_LEAST_ONE = (
     "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
     "max_logins", "max_logins_per_address", "login_seconds", "ping_seconds", "data_seconds",
-    "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib", "slow_reader_seconds",
-    "slow_reader_kib", "logout_seconds", "recovery_seconds", "kept_mib",
+    "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib", "address_buffer_mib",
+    "slow_reader_seconds",     "slow_reader_kib", "logout_seconds", "recovery_seconds", "kept_mib",
 )  # fmt: skip
 AT_MOST = {
     "session_commands": 4096,
@@ -117,6 +117,7 @@ class Settings:
     logout_seconds: int = field(default=5, metadata={"help": "how long an initiator that is asked to log out may take"})
     buffer_mib: int = field(default=256, metadata={"help": "memory for data on its way, of all connections, in MiB"})
     connection_buffer_mib: int = field(default=64, metadata={"help": "the same, of one connection"})
+    address_buffer_mib: int = field(default=128, metadata={"help": "the same, of all connections of one address"})
     look_microseconds: int = field(
         default=100, metadata={"help": "how long to look for the next command before sleeping, while they come quickly"}
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from typing import Optional, Protocol
+from weakref import WeakValueDictionary
 
 SMALL_BYTES = 8192
 """Data up to this size isn't pooled or counted: a fresh bytearray costs less, and the CmdSN window bounds it."""
@@ -37,6 +38,13 @@ class Memory(Protocol):
 
     def give(self, view: memoryview) -> None:
         """Back with a view, once."""
+
+
+class Source(Memory, Protocol):
+    """What a share is one of: a pool, or a larger share."""
+
+    def take(self, length: int) -> Optional[memoryview]:
+        """A view, or None when the limit is reached or others wait."""
 
 
 class BufferPool:
@@ -117,17 +125,26 @@ class BufferPool:
 
 
 class Share:
-    """What one connection may have of a pool, so that it can't keep everybody else waiting.
+    """What one connection may have of a pool, so that it can't keep everybody else waiting; or of its address's share.
 
     It is counted from when the connection stands in the pool's line, so nobody fills the line either.
     """
 
-    def __init__(self, pool: BufferPool, limit_bytes: int) -> None:
+    def __init__(self, pool: Source, limit_bytes: int) -> None:
         self._pool, self.limit_bytes = pool, limit_bytes
         self.used_bytes = 0
-        """What the connection has, and what it waits for in the pool's line."""
+        """What it has, and what it waits for in the pool's line."""
         self._waiting: deque[tuple[Waiter, int]] = deque()  # for the share; then they wait for the pool
         self._in_line: dict[int, _InLine] = {}  # by id of the waiter
+
+    def take(self, length: int) -> Optional[memoryview]:
+        """A view, or None when this share or the pool is used up, or others wait."""
+        if self._waiting or not self._fits(length):
+            return None
+        view = self._pool.take(length)
+        if view is not None:
+            self.used_bytes += 1 << _class_of(length)
+        return view
 
     def take_anyway(self, length: int) -> memoryview:
         """A view for data that can't be refused any more."""
@@ -161,6 +178,8 @@ class Share:
     def adopt(self, view: memoryview, other: Share) -> None:
         """A view of another share counts here from now on (its task was reassigned)."""
         size = 1 << _class_of(len(view))
+        if isinstance(self._pool, Share) and isinstance(other._pool, Share) and self._pool is not other._pool:
+            self._pool.adopt(view, other._pool)
         other.used_bytes -= size
         self.used_bytes += size
         other._serve()
@@ -187,6 +206,21 @@ class Share:
             view = self._ask(length, waiter)
             if view is not None:
                 waiter.memory_ready(view)
+
+
+class Shares:
+    """The share of each address, made when it comes and gone when its last connection is."""
+
+    def __init__(self, pool: Source, limit_bytes: int) -> None:
+        self._pool, self._limit_bytes = pool, limit_bytes
+        self._by_name: WeakValueDictionary[str, Share] = WeakValueDictionary()
+
+    def of(self, name: str) -> Share:
+        """What all connections of name may have together."""
+        share = self._by_name.get(name)
+        if share is None:
+            share = self._by_name[name] = Share(self._pool, self._limit_bytes)
+        return share
 
 
 class _InLine:

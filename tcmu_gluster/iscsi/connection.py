@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from tcmu_gluster.iscsi import recovery
-from tcmu_gluster.iscsi.buffers import BufferPool, Share
+from tcmu_gluster.iscsi.buffers import Share, Source
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.framing import Broken, Framing
 from tcmu_gluster.iscsi.full_feature import FullFeature
@@ -81,7 +81,7 @@ class Connection:
         self,
         directory: Directory,
         registry: SessionRegistry,
-        pool: BufferPool,
+        pool: Source,
         now: float,
         *,
         peer_address: str = "",

@@ -35,6 +35,8 @@ class Settings:
     """Largest Data-Out of one command; more is answered with CHECK CONDITION before memory is taken."""
     connection_buffer_bytes: int = 64 << 20
     """How much of the pool one connection may have. One command that is larger is still served, alone."""
+    address_buffer_bytes: int = 128 << 20
+    """The same, all connections of one address together."""
     receive_buffer_bytes: int = 256 << 10
     output_limit_bytes: int = 4 << 20
     """Answers to pings, texts and refused PDUs that may wait before no more of them are taken in."""

@@ -21,6 +21,7 @@ def test_every_bound_reaches_the_engine() -> None:
             max_connections=11, max_connections_per_address=7, max_logins=5, max_logins_per_address=3, login_seconds=4,
             session_commands=32, session_connections=2,
             error_recovery_level=1, ping_seconds=6, data_seconds=9, buffer_mib=2, connection_buffer_mib=1,
+            address_buffer_mib=3,
             login_delay_seconds=7, recovery_seconds=2, retain_seconds=8, kept_mib=4, slow_reader_seconds=12,
             slow_reader_kib=16, logout_seconds=13,
         )  # fmt: skip
@@ -36,7 +37,9 @@ def test_every_bound_reaches_the_engine() -> None:
         assert (front.pool.limit_bytes, front.settings.connection_buffer_bytes) == (2 << 20, 1 << 20)
         assert (settings.recovery_seconds, settings.default_time2retain, settings.kept_bytes) == (2.0, 8, 4 << 20)
         assert (settings.slow_reader_seconds, settings.slow_reader_bytes) == (12.0, 16 << 10)
-        assert settings.closing_seconds == 13.0
+        assert (settings.closing_seconds, settings.address_buffer_bytes) == (13.0, 3 << 20)
+        assert front.registry.max_sessions == 11
+        assert front.shares.of("192.0.2.1").limit_bytes == 3 << 20
         await front.stop(0)
 
     asyncio.run(story())
@@ -67,6 +70,7 @@ def test_a_failed_login_need_not_wait() -> None:
     {"session_connections": 0}, {"error_recovery_level": 3}, {"ping_seconds": 0},
     {"data_seconds": 0}, {"slow_reader_seconds": 0}, {"slow_reader_kib": 0}, {"logout_seconds": 0},
     {"logout_seconds": 65536}, {"recovery_seconds": 0}, {"retain_seconds": 3601}, {"kept_mib": 0},
+    {"address_buffer_mib": 0},
     {"login_seconds": 0}, {"chap_weakest_algorithm": "md4"}, {"chap_shortest_secret_bytes": 0},
     {"user": "x", "lio": "on"},
 ])  # fmt: skip

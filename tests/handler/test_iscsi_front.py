@@ -18,6 +18,7 @@ from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Admission, Limits
+from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.iscsi.pdu import Opcode
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
@@ -161,6 +162,29 @@ def test_a_peer_that_takes_nothing_is_not_read_from_and_is_dropped_in_time(monke
             assert stuck in running.front.peers
             stuck.look_at_clock(stuck.stuck_at + DEFAULTS.slow_reader_seconds)
             assert stuck not in running.front.peers
+
+    asyncio.run(story())
+
+
+def test_slow_readers_of_one_address_take_only_its_share_of_the_memory():
+    async def story():
+        bounds = Settings(address_buffer_bytes=1 << 20, connection_buffer_bytes=1 << 20)
+        async with engine(settings=bounds, pool=BufferPool(2 << 20)) as running:
+            for number in range(4):
+                slow = await running.connect(
+                    name=f"iqn.2026-01.example:slow-{number}", isid=bytes((0x80, 0, 0, 0, 0, number))
+                )
+                await slow.ready()
+                for _ in range(100):
+                    slow.initiator.scsi(read_10(0, 512), read=256 << 10)
+                slow.writer.write(slow.initiator.take())
+            while sum(peer.stuck_at is not None for peer in running.front.peers) == 0:
+                await asyncio.sleep(0.001)
+            good = await running.connect(source="127.0.0.2", name="iqn.2026-01.example:good")
+            await good.ready()
+            task = await good.scsi(read_10(0, 2048), read=1 << 20)
+            assert task.status == 0 and len(task.data) == 1 << 20
+            assert any(peer.stuck_at is not None for peer in running.front.peers), "they still hold what they had"
 
     asyncio.run(story())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.iscsi.buffers import BufferPool, Share
+from tcmu_gluster.iscsi.buffers import BufferPool, Share, Shares
 
 KIB = 1024
 
@@ -170,6 +170,57 @@ def test_data_that_cannot_be_refused_counts_too() -> None:
     for view in views:
         share.give(view)
     assert share.used_bytes == pool.handed_out_bytes == 0
+
+
+def test_connections_of_one_address_together_leave_the_rest_to_other_addresses() -> None:
+    pool = BufferPool(limit_bytes=256 * KIB)
+    address = Share(pool, 128 * KIB)
+    crowd = [(Share(address, 64 * KIB), Waiting()) for _ in range(4)]
+    views = [(share, view) for share, person in crowd if (view := share.take_or_wait(64 * KIB, person)) is not None]
+    assert len(views) == 2 and pool.handed_out_bytes == 128 * KIB and pool.waiting == 0
+    other = Share(Share(pool, 128 * KIB), 64 * KIB)
+    assert other.take_or_wait(64 * KIB, Waiting()) is not None, "it doesn't wait behind the crowd"
+    crowd[2][0].cancel(crowd[2][1])
+    views[0][0].give(views[0][1])
+    assert not crowd[2][1].got and len(crowd[3][1].got) == 1
+    views[1][0].give(views[1][1])
+    crowd[3][0].give(crowd[3][1].got[0])
+    assert (address.used_bytes, pool.handed_out_bytes) == (0, 64 * KIB)
+
+
+def test_what_waits_in_the_pools_line_counts_for_its_address_too() -> None:
+    pool = BufferPool(limit_bytes=64 * KIB)
+    held = pool.take(64 * KIB)
+    assert held is not None
+    address = Share(pool, 32 * KIB)
+    first, second = Waiting(), Waiting()
+    assert Share(address, 32 * KIB).take_or_wait(32 * KIB, first) is None
+    waiting = Share(address, 32 * KIB)
+    assert waiting.take_or_wait(16 * KIB, second) is None and pool.waiting == 1
+    pool.give(held)
+    assert len(first.got) == 1 and not second.got and address.used_bytes == 32 * KIB
+    address.give(first.got[0])
+    assert len(second.got) == 1 and (waiting.used_bytes, address.used_bytes) == (16 * KIB, 16 * KIB)
+
+
+def test_memory_that_is_adopted_changes_its_address_too() -> None:
+    pool = BufferPool()
+    here, there = Share(pool, 64 * KIB), Share(pool, 64 * KIB)
+    lost, new = Share(here, 32 * KIB), Share(there, 32 * KIB)
+    view = lost.take_anyway(16 * KIB)
+    new.adopt(view, lost)
+    assert (lost.used_bytes, here.used_bytes, new.used_bytes, there.used_bytes) == (0, 0, 16 * KIB, 16 * KIB)
+    new.give(view)
+    assert new.used_bytes == there.used_bytes == pool.handed_out_bytes == 0
+
+
+def test_an_address_has_one_share_while_somebody_uses_it() -> None:
+    shares = Shares(BufferPool(), 32 * KIB)
+    one = shares.of("192.0.2.1")
+    one.take_anyway(16 * KIB)
+    assert shares.of("192.0.2.1") is one and shares.of("192.0.2.2").used_bytes == 0
+    del one
+    assert shares.of("192.0.2.1").used_bytes == 0
 
 
 class Taker(Waiting):
