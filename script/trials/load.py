@@ -162,13 +162,25 @@ class Load:
         """until(), with serves()."""
         return await self.until(partial(self.serves, since), seconds, what)
 
+    async def _verifier(self, deadline: float) -> Client:
+        """A session of its own, as soon as it can be had. Raises SessionLost, OSError after the deadline."""
+        while True:
+            client = Client(self.port, self.iqn, "iqn.2026-01.trial:verifier")
+            try:
+                await client.login()
+                await client.run(TEST_UNIT_READY)
+                return client
+            except (SessionLost, OSError):
+                client.drop()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
+
     async def verify(self, why: str, seconds: float = 60.0) -> None:
         """Read every slot in a session of its own; what can't be read in this time is a problem."""
         loop = asyncio.get_running_loop()
-        client = Client(self.port, self.iqn, "iqn.2026-01.trial:verifier")
-        await client.login()
-        await client.run(TEST_UNIT_READY)
         deadline = loop.time() + seconds
+        client = await self._verifier(deadline)
         for first in range(0, self.slots, READ_SLOTS):
             count = min(READ_SLOTS, self.slots - first)
             while True:

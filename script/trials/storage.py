@@ -245,7 +245,10 @@ class Trial:
         await in_thread(self.served.stop)
         await in_thread(self.served.start)
         for name, load in self.loads.items():
-            await load.verify("after a restart")
+            try:
+                await load.verify("after a restart")
+            except (SessionLost, OSError) as error:
+                load.problems.append(f"nobody could log in after a restart: {error!r}")
             self._report(name, load)
 
     async def _one(self, fault: Fault, load: Load) -> None:
@@ -343,8 +346,8 @@ def run_together(names: list[str], longer: float, rounds: int) -> Trial:
             trial = Trial(served, faults, longer, rounds)
             trial.prepare()
             asyncio.run(trial.run())
-        if "Traceback" in served.log():
-            trial.problems.append(f"the daemon's log has a traceback:\n{served.log()[-3000:]}")
+        if trial.problems or "Traceback" in served.log():
+            trial.problems.append(f"the end of the daemon's log:\n{served.log()[-6000:]}")
     return trial
 
 
