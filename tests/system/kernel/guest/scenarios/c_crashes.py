@@ -97,7 +97,10 @@ def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
                 figures = {"seconds of the LUN reset": round(time.monotonic() - began, 1)}
             expect(reset.wait(120) == 0, "the write that was reset is tried again, and succeeds")
             before = aborts(disk), asked(session)
-            write(block / "device/timeout", "3")  # the host aborts early: it first asks with a NOP-Out whether we live
+            # The host aborts early (it first asks with a NOP-Out whether we live), and is as patient as ever in all:
+            # BUSY is tried again for (retries + 1) * timeout, 6 * 30 s by default.
+            write(next((block / "device/scsi_disk").iterdir()) / "max_retries", "59")
+            write(block / "device/timeout", "3")
             with stopped_brick():
                 aborted = late_write(device, block)
                 wait_for("the host asks for an abort", lambda: asked(session) > before[1], limit=90)
@@ -113,7 +116,7 @@ def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
     return figures
 
 
-@scenario(limit=180)
+@scenario(limit=300)
 def recover_frees_a_host_whose_handler_is_gone() -> None:
     """Nobody takes over after kill -9: `tcmu-gluster recover` ends a hanging command and a hanging configfs writer."""
     backing = daemon.uri("lost")
@@ -123,7 +126,7 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
         hanging = start(
             "dd", f"if={local.device}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", log="/run/dd.log"
         )
-        waiting = start(PYTHON, "-c", _ENABLE, log="/run/enable.log")
+        waiting = start(PYTHON, "-c", _ENABLE, log="/run/enable.log")  # and so does somebody who makes a disk
         inflight = Path("/sys/block") / Path(local.device).name / "inflight"
         wait_for("the read hangs", lambda: int(read(inflight).split()[0]) > 0)
         stack = f"/proc/{waiting.pid}/stack"
@@ -137,11 +140,14 @@ def recover_frees_a_host_whose_handler_is_gone() -> None:
         say("and the disk is served again")
 
 
-_ENABLE = (
-    f"import os; p='{lio.CORE}/user_0/waiting'; os.makedirs(p); "
-    "open(p + '/control', 'w').write('dev_config=gluster/memory/waiting,dev_size=1048576'); "
-    "open(p + '/enable', 'w').write('1')"
-)
+_ENABLE = f"""
+import os
+folder = "{lio.CORE}/user_0/waiting"
+os.makedirs(folder)
+for name, text in ("control", "dev_config=gluster/memory/waiting,dev_size=1048576"), ("enable", "1"):
+    with open(os.path.join(folder, name), "w") as file:  # as rtslib does it: what EINTR ended is written again
+        file.write(text)
+"""
 """A device made by hand: enable waits for a handler's answer."""
 
 
