@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from .guest import runner
+from .guest.shell import PATIENCE
 from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
@@ -62,7 +63,7 @@ class Machines:
             if self._running is None or self._running.job != job:
                 self.stop()
                 names = self._selected[job]
-                limit = 180 + sum(runner.load()[each].limit_seconds for each in names)
+                limit = PATIENCE * (180 + sum(runner.load()[each].limit_seconds for each in names))
                 self._running = Machine(job, names, limit).__enter__()
             machine = self._running
         return machine.result(name)

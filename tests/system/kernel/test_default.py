@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(3000)]
 
 
 @pytest.mark.job("default")

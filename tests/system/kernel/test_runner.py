@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .guest import runner
+from .guest.shell import PATIENCE
 
 
 def passes() -> dict[str, int]:
@@ -52,7 +53,7 @@ def test_a_failing_scenario_tells_why(tmp_path: Path) -> None:
 def test_a_hanging_scenario_ends_at_its_limit(tmp_path: Path) -> None:
     result = run(hangs, tmp_path, limit=0.2)
     assert result["outcome"] == "timeout"
-    assert "not done after 0.2 s" in result["log"]
+    assert f"not done after {0.2 * PATIENCE} s" in result["log"]
 
 
 def test_a_kernel_warning_fails_a_scenario_that_passed(tmp_path: Path, quiet_kernel: list[dict[int, str]]) -> None:

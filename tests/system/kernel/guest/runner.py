@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import scenarios as scenario_modules
+from .shell import PATIENCE
 
 _LOG_BYTES = 12000
 _COMPLAINT = re.compile(
@@ -29,7 +30,7 @@ _COMPLAINT = re.compile(
 
 
 class Scenario(NamedTuple):
-    """What @scenario knows.  limit_seconds: after it the scenario has failed and the next one starts."""
+    """What @scenario knows.  limit_seconds: after PATIENCE times this it has failed and the next one starts."""
 
     name: str
     job: str
@@ -79,11 +80,11 @@ def run_one(entry: Scenario, folder: Path) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         _in_child(entry, log, figures)
-    outcome = _wait(child, entry.limit_seconds)
+    outcome = _wait(child, entry.limit_seconds * PATIENCE)
     seconds = time.monotonic() - started
     text = log.read_text(errors="replace")
     if outcome == "timeout":
-        text += f"\nnot done after {entry.limit_seconds} s\n" + stuck_threads()
+        text += f"\nnot done after {entry.limit_seconds * PATIENCE} s\n" + stuck_threads()
     news = [text for number, text in _kernel_messages().items() if number > seen]
     complaints = [line for line in news if _COMPLAINT.search(line)]
     if complaints and outcome == "passed":

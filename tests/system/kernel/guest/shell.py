@@ -15,6 +15,8 @@ Value = TypeVar("Value")
 CHECKOUT = Path(__file__).resolve().parents[4]
 PYTHON = str(CHECKOUT / ".venv/bin/python")
 OURS = str(CHECKOUT / ".venv/bin/tcmu-gluster")
+PATIENCE = 3
+"""Limits say what is enough on an idle machine; beside others it may be this many times slower."""
 
 
 class CommandFailed(AssertionError):
@@ -29,7 +31,7 @@ def say(sentence: str) -> None:
 def run(
     *command: str, status: int | None = 0, limit: float = 60, feed: str | None = None, env: dict[str, str] | None = None
 ) -> str:
-    """What the command printed (both streams).  status None: any.  limit: seconds, after which it is killed.
+    """What the command printed (both streams).  status None: any.  limit: seconds, times PATIENCE: then it is killed.
 
     Raises CommandFailed with its last words.
     """
@@ -44,11 +46,11 @@ def run(
         env={**os.environ, **(env or {})},
     )
     try:
-        output, _ = process.communicate(feed, timeout=limit)
+        output, _ = process.communicate(feed, timeout=limit * PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         output = process.communicate()[0] if _ends(process) else ""
-        raise CommandFailed(f"{shlex.join(command)}: not done after {limit} s\n{output[-2000:]}") from None
+        raise CommandFailed(f"{shlex.join(command)}: not done after {limit * PATIENCE} s\n{output[-2000:]}") from None
     say(f"{shlex.join(command)[:160]}  -> {process.returncode} ({time.monotonic() - started:.1f} s)")
     if status is not None and process.returncode != status:
         raise CommandFailed(f"{shlex.join(command)}: status {process.returncode}, not {status}\n{output[-2000:]}")
@@ -80,7 +82,7 @@ def start(*command: str, log: str, env: dict[str, str] | None = None) -> subproc
 
 
 def wait_for(what: str, condition: Callable[[], Value], limit: float = 30) -> Value:
-    """condition()'s first true value.  Raises AssertionError after limit seconds."""
+    """condition()'s first true value.  Raises AssertionError after limit seconds, times PATIENCE."""
     started = time.monotonic()
     pause = 0.02
     while True:
@@ -88,8 +90,8 @@ def wait_for(what: str, condition: Callable[[], Value], limit: float = 30) -> Va
         if value:
             say(f"{what} ({time.monotonic() - started:.1f} s)")
             return value
-        if time.monotonic() - started > limit:
-            raise AssertionError(f"not within {limit} s: {what}")
+        if time.monotonic() - started > limit * PATIENCE:
+            raise AssertionError(f"not within {limit * PATIENCE} s: {what}")
         time.sleep(pause)
         pause = min(0.25, pause * 1.5)
 
