@@ -13,10 +13,8 @@ from tcmu_gluster.scsi.command import (
     ABORTED,
     Command,
     Function,
-    ManagementResponse,
     Nexus,
     Response,
-    Status,
     TaskAttribute,
     TaskManagement,
 )
@@ -47,16 +45,14 @@ from tcmu_gluster.scsi.sense import (
 )
 from tcmu_gluster.scsi.table import COMMANDS, CommandTable, Entry, Feature, Gate
 from tcmu_gluster.scsi.task import Task, TaskSet
+from tcmu_gluster.scsi.task_management import FUNCTIONS, ManagementDone, manage, reset
 from tcmu_gluster.scsi.thresholds import Thresholds
 from tcmu_gluster.scsi.tokens import Token
 from tcmu_gluster.scsi.unit_attention import UnitAttentions
 
 Report = Callable[[Command, BaseException], None]
-ManagementDone = Callable[[ManagementResponse], None]
 
 SIMPLE, ACA = int(TaskAttribute.SIMPLE), int(TaskAttribute.ACA)  # int: an enum's comparison shows in every READ
-NOT_SUPPORTED = ManagementResponse.FUNCTION_NOT_SUPPORTED
-COMPLETE = ManagementResponse.FUNCTION_COMPLETE
 
 
 class LogicalUnit:
@@ -383,67 +379,11 @@ class LogicalUnit:
 
     def manage(self, request: TaskManagement, done: ManagementDone) -> None:
         """Task management for this unit; done(response) when its effect is complete, at once if nothing runs."""
-        function = FUNCTIONS.get(request.function)
-        if function is None:
-            done(NOT_SUPPORTED)
-            return
-        function(self, request, done)
-
-    def _abort_task(self, request: TaskManagement, done: ManagementDone) -> None:
-        def is_it(command: Command) -> bool:
-            return command.tag == request.referenced_tag and command.belongs_to(request.nexus)
-
-        if self.tasks.find(is_it) is None:
-            done(ManagementResponse.TASK_DOES_NOT_EXIST)
-            return
-        self.tasks.abort(is_it, lambda command: ABORTED, lambda: done(COMPLETE))
-
-    def _abort_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
-        self.tasks.abort(
-            lambda command: command.belongs_to(request.nexus), lambda command: ABORTED, lambda: done(COMPLETE)
-        )
-
-    def _clear_task_set(self, request: TaskManagement, done: ManagementDone) -> None:
-        tas = bool(self.modes.value(0x0A, "tas"))
-        self._abort_all(request.nexus, lambda: done(COMPLETE), Asc.COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, tas)
-
-    def _logical_unit_reset(self, request: TaskManagement, done: ManagementDone) -> None:
-        self.reset(Asc.BUS_DEVICE_RESET, request.nexus, lambda: done(COMPLETE))
+        manage(self, request, done)
 
     def reset(self, asc: Asc, by: Optional[Nexus], done: Callable[[], None]) -> None:
         """A reset: every task ends, mode parameters go back to the saved ones, every nexus hears asc."""
-        tas = bool(self.modes.value(0x0A, "tas"))
-        self.modes.reset()
-        self.reserved.reset()
-        self.medium.allow_all()
-        self.echo.clear()
-        self.copies.forget_results()
-        if self.timestamp is not None:
-            self.timestamp.reset()
-        self.attentions.establish_all(asc)
-        self.look_again()
-        self._abort_all(by, done, None, tas)
-
-    def _abort_all(self, by: Optional[Nexus], done: Callable[[], None], asc: Optional[Asc], tas: bool) -> None:
-        """End every task. With TAS the other nexuses are told by TASK ABORTED, else by a unit attention (asc)."""
-
-        def response_for(command: Command) -> Response:
-            return Response(Status.TASK_ABORTED) if tas and command.nexus != by else ABORTED
-
-        commands = self.tasks.abort(lambda command: True, response_for, done)
-        if asc is not None and not tas:
-            for nexus in {command.nexus for command in commands if command.nexus != by}:
-                self.attentions.establish(nexus, asc)
-            self.look_again()
-
-
-FUNCTIONS: dict[Function, Callable[[LogicalUnit, TaskManagement, ManagementDone], None]] = {
-    Function.ABORT_TASK: LogicalUnit._abort_task,
-    Function.ABORT_TASK_SET: LogicalUnit._abort_task_set,
-    Function.CLEAR_TASK_SET: LogicalUnit._clear_task_set,
-    Function.LOGICAL_UNIT_RESET: LogicalUnit._logical_unit_reset,
-}
-"""What a unit answers; the target's own functions are in target.py, the others are not supported."""
+        reset(self, asc, by, done)
 
 
 def _nothing() -> None:

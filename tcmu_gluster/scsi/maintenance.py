@@ -213,7 +213,7 @@ _FUNCTION_BITS = {
 
 
 def report_supported_task_management_functions(unit: LogicalUnit, command: Command) -> Result:
-    """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS: the table of logical_unit.py, printed.  Source: SPC-4 6.36.
+    """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS: the table of task_management.py, printed.  Source: SPC-4 6.36.
 
     REPD asks for time-outs as well; none is given (TMFTMOV 0), because storage decides how long a task takes to end.
     """

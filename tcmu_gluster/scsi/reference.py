@@ -11,10 +11,10 @@ from typing import Optional
 from tcmu_gluster.scsi.command import Function
 from tcmu_gluster.scsi.diagnostics import PAGES as DIAGNOSTIC_PAGES
 from tcmu_gluster.scsi.log_pages import LOG_PAGES
-from tcmu_gluster.scsi.logical_unit import FUNCTIONS
 from tcmu_gluster.scsi.mode_pages import MODE_PAGES
 from tcmu_gluster.scsi.table import COMMANDS, Entry, Feature
 from tcmu_gluster.scsi.target import RESETS
+from tcmu_gluster.scsi.task_management import FUNCTIONS
 from tcmu_gluster.scsi.vpd import PAGES as VPD_PAGES
 
 HEAD = """\

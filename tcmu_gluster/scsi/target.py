@@ -16,7 +16,7 @@ from tcmu_gluster.scsi.command import (
     Response,
     TaskManagement,
 )
-from tcmu_gluster.scsi.logical_unit import LogicalUnit, ManagementDone
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import (
     Asc,
     InvalidFieldInCdb,
@@ -26,6 +26,7 @@ from tcmu_gluster.scsi.sense import (
     pack_sense,
 )
 from tcmu_gluster.scsi.spc import inquiry_without_unit, luns_reply, reply
+from tcmu_gluster.scsi.task_management import ManagementDone
 
 INQUIRY, REPORT_LUNS, REQUEST_SENSE = 0x12, 0xA0, 0x03
 
