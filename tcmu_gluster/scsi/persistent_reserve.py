@@ -139,6 +139,8 @@ def _registering(rule: rules.Rule) -> Handler:
         data = _list_of(command)
         fields = PARAMETER_LIST.unpack(data)
         who = registrant_of(command.nexus)
+        if rule is not rules.register:
+            _names_no_ports(fields)
         if not fields.spec_i_pt and len(data) != LIST_BYTES:
             raise ParameterListLengthError()
         ports = [(who.initiator_name, who.isid)]
@@ -154,6 +156,12 @@ def _registering(rule: rules.Rule) -> Handler:
         ), False)  # fmt: skip
 
     return handler
+
+
+def _names_no_ports(fields: Any) -> None:
+    """SPEC_I_PT is for REGISTER alone.  Source: SPC-4 6.16.3."""
+    if fields.spec_i_pt:
+        raise InvalidFieldInParameterList("spec_i_pt", layout=PARAMETER_LIST)
 
 
 def _named_ports(unit: LogicalUnit, data: bytes) -> list[tuple[str, bytes]]:
@@ -182,9 +190,10 @@ def _reserving(rule: rules.Rule, *, typed: bool = True, abort: bool = False) -> 
 
     def handler(unit: LogicalUnit, command: Command) -> Steps:
         data = _list_of(command)
+        fields = PARAMETER_LIST.unpack(data)
+        _names_no_ports(fields)
         if len(data) != LIST_BYTES:
             raise ParameterListLengthError()
-        fields = PARAMETER_LIST.unpack(data)
         request = Request(
             registrant_of(command.nexus), fields.reservation_key, fields.service_action_reservation_key,
             _type_of(command) if typed else 0,

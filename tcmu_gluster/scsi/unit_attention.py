@@ -21,29 +21,40 @@ _RESETS = {asc: rank for rank, asc in enumerate(PRIORITY)}
 _REPORTED_LATER = len(PRIORITY)
 MAXIMUM_QUEUED = 16
 """A nexus that never asks must not make us grow; the oldest of the lesser conditions goes first."""
+MAXIMUM_LOST = 1024
+"""Of how many lost nexuses we know that they were there; of the others, power on is said again."""
 
 
 class UnitAttentions:
     """The conditions that each nexus of one unit has still to hear."""
 
-    __slots__ = ("_queues", "pending")
+    __slots__ = ("_lost", "_queues", "pending")
 
     def __init__(self) -> None:
         self._queues: dict[Nexus, list[Asc]] = {}
+        self._lost: dict[Nexus, Asc] = {}
+        """What a nexus that was lost will hear first if it comes back."""
         self.pending = 0
         """How many nexuses have something to hear."""
 
     def attach(self, nexus: Nexus, asc: Optional[Asc] = None) -> None:
-        """A nexus came into being; asc is its first condition."""
+        """A nexus came into being; asc is its first condition, or that it was lost if it was there before."""
         self.detach(nexus)
         self._queues[nexus] = []
+        lost = self._lost.pop(nexus, None)
         if asc is not None:
-            self.establish(nexus, asc)
+            self.establish(nexus, asc if lost is None else lost)
 
     def detach(self, nexus: Nexus) -> None:
-        """A nexus is gone, and its conditions with it."""
-        if self._queues.pop(nexus, None):
+        """A nexus is gone, and its conditions with it, but for a reset that it hasn't heard of."""
+        queue = self._queues.pop(nexus, None)
+        if queue is None:
+            return
+        if queue:
             self.pending -= 1
+        self._lost[nexus] = queue[0] if queue and queue[0] in _RESETS else Asc.NEXUS_LOSS
+        if len(self._lost) > MAXIMUM_LOST:
+            del self._lost[next(iter(self._lost))]
 
     def establish(self, nexus: Nexus, asc: Asc) -> None:
         """One nexus has something to hear (a nexus that is not attached has not). The same one twice is one."""

@@ -30,7 +30,7 @@ def basic_list(key: int = 0, new: int = 0, flags: int = 0) -> bytes:
 
 
 class Node(Host):
-    """One I_T nexus of a cluster, logged in; it has heard its power on."""
+    """One I_T nexus of a cluster, logged in; it has heard its power on, or its loss if it was there before."""
 
     def __init__(self, unit: LogicalUnit, name: str, *, port: int = 1, isid: int = 1, group: int = 1) -> None:
         super().__init__(unit, name)
@@ -41,7 +41,7 @@ class Node(Host):
     def login(self) -> None:
         """A new session of the same ports."""
         self.unit.attach(self.nexus)
-        assert self.ready().asc == Asc.POWER_ON_OCCURRED
+        assert self.ready().asc in (Asc.POWER_ON_OCCURRED, Asc.NEXUS_LOSS)
 
     def logout(self) -> None:
         """I_T nexus loss."""

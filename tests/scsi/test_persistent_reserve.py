@@ -150,6 +150,18 @@ def test_spec_i_pt_registers_ports_that_never_logged_in(unit: LogicalUnit) -> No
     assert Node(unit, "four").write().status == CONFLICT
 
 
+@pytest.mark.parametrize("action", sorted(set(OUT) - {"register", "move"}))
+def test_spec_i_pt_is_for_register_alone(unit: LogicalUnit, action: str) -> None:  # SPC-4 6.16.3, table 216
+    one = Node(unit, "one")
+    one.out("register", 0, 1)
+    layout = OUT[action]
+    data = basic_list(1, 2, SPEC_I_PT)
+    before = unit.reserved.state
+    answer = one.run(layout.pack(type=WE, parameter_list_length=len(data)), data)
+    assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_PARAMETER_LIST, (20, 3))
+    assert unit.reserved.state == before
+
+
 def test_a_name_without_isid_stands_for_its_sessions(unit: LogicalUnit) -> None:
     one = Node(unit, "one")
     nobody = one.listed("register", ports_list(7, pack_transport_id(iqn("two"), b"")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.sense import Asc
-from tcmu_gluster.scsi.unit_attention import MAXIMUM_QUEUED, UnitAttentions
+from tcmu_gluster.scsi.unit_attention import MAXIMUM_LOST, MAXIMUM_QUEUED, UnitAttentions
 
 A, B = Nexus("a"), Nexus("b")
 
@@ -79,6 +79,37 @@ def test_detaching_forgets() -> None:
     assert attentions.pending == 0
     attentions.detach(A)
     assert attentions.nexuses() == (B,)
+
+
+def test_a_nexus_that_was_lost_and_comes_back_hears_that() -> None:
+    attentions = UnitAttentions()
+    attentions.attach(A, Asc.POWER_ON_OCCURRED)
+    assert attentions.take(A) == Asc.POWER_ON_OCCURRED
+    attentions.establish(A, Asc.CAPACITY_DATA_CHANGED)
+    attentions.detach(A)
+    attentions.attach(A, Asc.POWER_ON_OCCURRED)
+    assert [attentions.take(A), attentions.take(A)] == [Asc.NEXUS_LOSS, None]
+    attentions.attach(A, Asc.POWER_ON_OCCURRED)  # a session that replaces one which nobody saw end
+    assert attentions.take(A) == Asc.NEXUS_LOSS
+
+
+def test_a_reset_that_was_not_heard_of_is_heard_after_the_loss() -> None:
+    attentions = UnitAttentions()
+    attentions.attach(A, Asc.POWER_ON_OCCURRED)
+    attentions.detach(A)
+    attentions.attach(A, Asc.POWER_ON_OCCURRED)
+    assert [attentions.take(A), attentions.take(A)] == [Asc.POWER_ON_OCCURRED, None]
+
+
+def test_lost_nexuses_do_not_make_us_grow() -> None:
+    attentions = UnitAttentions()
+    names = [Nexus(f"iqn.2026-11.test:{number}") for number in range(MAXIMUM_LOST + 1)]
+    for nexus in names:
+        attentions.attach(nexus)
+        attentions.detach(nexus)
+    for nexus in names[:2]:
+        attentions.attach(nexus, Asc.POWER_ON_OCCURRED)
+    assert [attentions.take(nexus) for nexus in names[:2]] == [Asc.POWER_ON_OCCURRED, Asc.NEXUS_LOSS]
 
 
 def test_a_nexus_that_never_asks_does_not_make_us_grow() -> None:
