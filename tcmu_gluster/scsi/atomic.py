@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def orwrite(unit: LogicalUnit, command: Command) -> Steps:
     """ORWRITE(16): what is there, OR the Data-Out Buffer, takes its place.
 
-    The table's overlap (ATOMIC) keeps everybody else off these blocks meanwhile.  Source: SBC-3 5.5.
+    The table's overlap (ATOMIC) keeps everybody else off these blocks meanwhile.  Source: SBC-4 5.10.
     """
     fields, block = command.fields, unit.block_size_bytes
     lba, blocks = fields.logical_block_address, fields.transfer_length

@@ -8,7 +8,7 @@ does not begin by itself, because meanwhile another gateway may serve the disk.
     IDLE ── start() ──▶ RUNNING ── all done ──▶ IDLE
                           └─────── error ─────▶ FAILED ── start(), leave_failure() ──▶ RUNNING, IDLE
 
-Source: SBC-3 4.11 (sanitize), 5.3 (format), SPC-4 5.12 (progress).
+Source: SBC-3 4.11 (sanitize), SBC-4 4.33 (format), SPC-4 5.12 (progress).
 """
 
 from __future__ import annotations

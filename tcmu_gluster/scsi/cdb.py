@@ -1,6 +1,6 @@
 """CDB layouts, in operation code order. A field that no layout lists is reserved (or obsolete) and is not looked at.
 
-Source: SBC-3 clause 5 and SPC-4 clause 6, under the command's name.
+Source: SBC-4 clause 5 and SPC-4 clause 6, under the command's name.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ SECTIONS = {
     "LOG SELECT": "SPC-4 6.7", "LOG SENSE": "SPC-4 6.8",
     "PERSISTENT RESERVE IN": "SPC-4 6.15", "PERSISTENT RESERVE OUT": "SPC-4 6.16",
     "READ BUFFER(10)": "SPC-4 6.18", "WRITE BUFFER": "SPC-4 6.49",
-    "RECEIVE DIAGNOSTIC RESULTS": "SPC-4 6.26", "SEND DIAGNOSTIC": "SPC-4 6.42",
+    "RECEIVE DIAGNOSTIC RESULTS": "SPC-4 6.28", "SEND DIAGNOSTIC": "SPC-4 6.42",
     "COPY OPERATION ABORT": "SPC-4 6.3", "EXTENDED COPY(LID4)": "SPC-4 6.4", "EXTENDED COPY(LID1)": "SPC-4 6.5",
-    "RECEIVE COPY DATA(LID1)": "SPC-4 6.21", "RECEIVE COPY OPERATING PARAMETERS": "SPC-4 6.22",
-    "RECEIVE COPY FAILURE DETAILS(LID1)": "SPC-4 6.23", "RECEIVE COPY STATUS(LID4)": "SPC-4 6.24",
-    "RECEIVE COPY STATUS(LID1)": "SPC-4 6.25", "RECEIVE ROD TOKEN INFORMATION": "SPC-4 6.26",
+    "RECEIVE COPY DATA(LID4)": "SPC-4 6.20", "RECEIVE COPY DATA(LID1)": "SPC-4 6.21",
+    "RECEIVE COPY OPERATING PARAMETERS": "SPC-4 6.22", "RECEIVE COPY FAILURE DETAILS(LID1)": "SPC-4 6.23",
+    "RECEIVE COPY STATUS(LID4)": "SPC-4 6.24", "RECEIVE COPY STATUS(LID1)": "SPC-4 6.25",
+    "RECEIVE ROD TOKEN INFORMATION": "SPC-4 6.26", "REPORT ALL ROD TOKENS": "SPC-4 6.31",
     "POPULATE TOKEN": "SBC-4 5.12", "WRITE USING TOKEN": "SBC-4 5.59",
     "REPORT LUNS": "SPC-4 6.33",
     "REPORT IDENTIFYING INFORMATION": "SPC-4 6.32", "SET IDENTIFYING INFORMATION": "SPC-4 6.43",
     "REPORT SUPPORTED OPERATION CODES": "SPC-4 6.35", "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": "SPC-4 6.36",
     "REPORT TARGET PORT GROUPS": "SPC-4 6.37", "SET TARGET PORT GROUPS": "SPC-4 6.45",
     "REPORT TIMESTAMP": "SPC-4 6.38", "SET TIMESTAMP": "SPC-4 6.46",
-    "COMPARE AND WRITE": "SBC-3 5.2", "FORMAT UNIT": "SBC-3 5.3", "GET LBA STATUS": "SBC-3 5.4",
-    "ORWRITE(16)": "SBC-3 5.5", "PRE-FETCH(10)": "SBC-3 5.8", "PRE-FETCH(16)": "SBC-3 5.9",
-    "PREVENT ALLOW MEDIUM REMOVAL": "SBC-3 5.10",
-    "READ(6)": "SBC-2 5.7", "READ(10)": "SBC-3 5.11", "READ(12)": "SBC-3 5.12", "READ(16)": "SBC-3 5.13",
-    "READ CAPACITY(10)": "SBC-3 5.15", "READ CAPACITY(16)": "SBC-3 5.16",
-    "READ DEFECT DATA(10)": "SBC-3 5.17", "READ DEFECT DATA(12)": "SBC-3 5.18",
-    "SANITIZE": "SBC-3 5.24", "START STOP UNIT": "SBC-3 5.25",
-    "SYNCHRONIZE CACHE(10)": "SBC-3 5.26", "SYNCHRONIZE CACHE(16)": "SBC-3 5.27", "UNMAP": "SBC-3 5.28",
-    "VERIFY(10)": "SBC-3 5.29", "VERIFY(12)": "SBC-3 5.30", "VERIFY(16)": "SBC-3 5.31",
-    "WRITE(6)": "SBC-2 5.26", "WRITE(10)": "SBC-3 5.33", "WRITE(12)": "SBC-3 5.34", "WRITE(16)": "SBC-3 5.35",
-    "WRITE AND VERIFY(10)": "SBC-3 5.37", "WRITE AND VERIFY(12)": "SBC-3 5.38", "WRITE AND VERIFY(16)": "SBC-3 5.39",
-    "WRITE SAME(10)": "SBC-3 5.43", "WRITE SAME(16)": "SBC-3 5.44", "WRITE ATOMIC(16)": "SBC-4 5.48",
+    "COMPARE AND WRITE": "SBC-4 5.3", "FORMAT UNIT": "SBC-4 5.4", "GET LBA STATUS": "SBC-4 5.6",
+    "ORWRITE(16)": "SBC-4 5.10", "PRE-FETCH(10)": "SBC-4 5.13", "PRE-FETCH(16)": "SBC-4 5.14",
+    "PREVENT ALLOW MEDIUM REMOVAL": "SBC-4 5.15",
+    "READ(6)": "SBC-2 5.7", "READ(10)": "SBC-4 5.16", "READ(12)": "SBC-4 5.17", "READ(16)": "SBC-4 5.18",
+    "READ CAPACITY(10)": "SBC-4 5.20", "READ CAPACITY(16)": "SBC-4 5.21",
+    "READ DEFECT DATA(10)": "SBC-4 5.22", "READ DEFECT DATA(12)": "SBC-4 5.23",
+    "SANITIZE": "SBC-4 5.30", "START STOP UNIT": "SBC-4 5.31",
+    "SYNCHRONIZE CACHE(10)": "SBC-4 5.33", "SYNCHRONIZE CACHE(16)": "SBC-4 5.34", "UNMAP": "SBC-4 5.35",
+    "VERIFY(10)": "SBC-4 5.36", "VERIFY(12)": "SBC-4 5.37", "VERIFY(16)": "SBC-4 5.38",
+    "WRITE(6)": "SBC-2 5.26", "WRITE(10)": "SBC-4 5.40", "WRITE(12)": "SBC-4 5.41", "WRITE(16)": "SBC-4 5.42",
+    "WRITE AND VERIFY(10)": "SBC-4 5.44", "WRITE AND VERIFY(12)": "SBC-4 5.45", "WRITE AND VERIFY(16)": "SBC-4 5.46",
+    "WRITE SAME(10)": "SBC-4 5.52", "WRITE SAME(16)": "SBC-4 5.53", "WRITE ATOMIC(16)": "SBC-4 5.48",
 }  # fmt: skip
-"""Where a command stands in its standard (SPC-4 revision 37, SBC-3 revision 36, SBC-4 revision 15)."""
+"""Where a command stands: in SPC-4 (compared with the text of revision 36f) and SBC-4 (its last revision). READ(6),
+WRITE(6), RESERVE and RELEASE are obsolete there; their sections in the older standards were not compared."""
 
 
 def cdb_bytes(operation_code: int) -> int:
@@ -172,7 +174,7 @@ SET_IDENTIFYING_INFORMATION = cdb("SET IDENTIFYING INFORMATION", 0xA4, (
 ), 0x06)  # fmt: skip
 SET_TIMESTAMP = cdb("SET TIMESTAMP", 0xA4, (Int("parameter_list_length", 6, 4),), 0x0F)
 
-# SBC-3 clause 5; WRITE ATOMIC is of SBC-4
+# SBC-4 clause 5
 FORMAT_UNIT = cdb("FORMAT UNIT", 0x04, (
     Bits("fmtpinfo", 1, high=7, low=6), Bit("longlist", 1, 5), Bit("fmtdata", 1, 4), Bit("cmplst", 1, 3),
     Bits("defect_list_format", 1, high=2, low=0),
@@ -249,7 +251,7 @@ WRITE_12 = cdb("WRITE(12)", 0xAA, (*_WRITE_BITS, _lba(4), Int("transfer_length",
 WRITE_AND_VERIFY_12 = cdb("WRITE AND VERIFY(12)", 0xAE, (*_WRITE_VERIFY_BITS, _lba(4), Int("transfer_length", 6, 4)))
 VERIFY_12 = cdb("VERIFY(12)", 0xAF, (*_VERIFY_BITS, _lba(4), Int("verification_length", 6, 4)))
 
-# SPC-4 6.3 to 6.5, 6.21 to 6.26: third-party copies, of which SBC-3 adds two
+# SPC-4 6.3 to 6.5, 6.20 to 6.26, 6.31: third-party copies, of which SBC-4 adds two
 _COPY_LIST = Int("parameter_list_length", 10, 4)
 _LIST_ID_1, _LIST_ID_4 = Int("list_identifier", 2, 1), Int("list_identifier", 2, 4)
 _COPY_RESULTS = Int("allocation_length", 10, 4)
@@ -263,13 +265,15 @@ RECEIVE_COPY_DATA_LID1 = cdb("RECEIVE COPY DATA(LID1)", 0x84, (_LIST_ID_1, _COPY
 RECEIVE_COPY_OPERATING_PARAMETERS = cdb("RECEIVE COPY OPERATING PARAMETERS", 0x84, (_COPY_RESULTS,), 0x03)
 RECEIVE_COPY_FAILURE_DETAILS_LID1 = cdb("RECEIVE COPY FAILURE DETAILS(LID1)", 0x84, (_LIST_ID_1, _COPY_RESULTS), 0x04)
 RECEIVE_COPY_STATUS_LID4 = cdb("RECEIVE COPY STATUS(LID4)", 0x84, (_LIST_ID_4, _COPY_RESULTS), 0x05)
+RECEIVE_COPY_DATA_LID4 = cdb("RECEIVE COPY DATA(LID4)", 0x84, (_LIST_ID_4, _COPY_RESULTS), 0x06)
 RECEIVE_ROD_TOKEN_INFORMATION = cdb("RECEIVE ROD TOKEN INFORMATION", 0x84, (_LIST_ID_4, _COPY_RESULTS), 0x07)
+REPORT_ALL_ROD_TOKENS = cdb("REPORT ALL ROD TOKENS", 0x84, (_COPY_RESULTS,), 0x08)
 
 LENGTH_FIELDS = ("transfer_length", "number_of_logical_blocks", "verification_length", "prefetch_length")
 """How the commands that name a range of blocks call its length."""
 
 ZERO_IS_TO_THE_END = (WRITE_SAME_10, WRITE_SAME_16)
-"""Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (or is refused: WSNZ).  Source: SBC-3 5.44."""
+"""Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (or is refused: WSNZ).  Source: SBC-4 5.52, 5.53."""
 
 LENGTH_0_OF_6_BYTES = 256
-"""What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-3 5.9."""
+"""What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-2 5.7."""

@@ -20,7 +20,7 @@ from tcmu_gluster.scsi.command import GOOD, Command, Nexus, Response
 from tcmu_gluster.scsi.copy_descriptors import ALL_COPIES, UNIT_COPIES
 from tcmu_gluster.scsi.copy_parts import CHUNK_BYTES, Work
 from tcmu_gluster.scsi.copy_sense import CopyAborted, PartFailed
-from tcmu_gluster.scsi.identity import BINARY, NAA
+from tcmu_gluster.scsi.designation import BINARY, NAA
 from tcmu_gluster.scsi.overlap import COPIES
 from tcmu_gluster.scsi.sense import Asc, IllegalRequest, InvalidFieldInCdb, TaskSetFull
 from tcmu_gluster.scsi.task import Task

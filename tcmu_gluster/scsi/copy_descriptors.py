@@ -70,6 +70,8 @@ SEGMENTS = {BLOCK: BLOCK_TO_BLOCK, BLOCK_WITH_OFFSET: OFFSET_TO_OFFSET}
 IMPLEMENTED = bytes(sorted((*SEGMENTS, IDENTIFICATION)))
 THIS_UNIT = 0xFFFF
 """The CSCD descriptor ID of the unit that the command was sent to."""
+TOKEN_S_UNIT = 0xF800
+"""The one of the unit that a token in a ROD CSCD descriptor names; no such descriptor is taken here."""
 CSCD_BYTES = IDENTIFICATION_CSCD.size_bytes
 MAXIMUM_CSCDS, MAXIMUM_SEGMENTS = 16, 64
 MAXIMUM_LIST_BYTES = MAXIMUM_CSCDS * CSCD_BYTES + MAXIMUM_SEGMENTS * BLOCK_TO_BLOCK.size_bytes

@@ -3,7 +3,7 @@
 Segments of ours hold no data for the initiator, so RECEIVE COPY DATA has none. Results stay until they were told where
 the standard says so, until the list identifier is used again, or until a reset or the loss of the nexus.
 
-Source: SPC-4 6.21 to 6.25.
+Source: SPC-4 6.20 to 6.25.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ STATUS_LID4 = Layout("RECEIVE COPY STATUS(LID4) parameter data", 32, (
     Int("segments_processed", 24, 2),
 ))  # fmt: skip
 AVAILABLE = Layout("AVAILABLE DATA", 4, (Int("available_data", 0, 4),))
+HELD_DATA_LENGTH = Layout("HELD DATA LENGTH", 4, (Int("held_data_length", 0, 4),))
 FAILURE_DETAILS = Layout("RECEIVE COPY FAILURE DETAILS(LID1) parameter data", 60, (
     Int("available_data", 0, 4),
     Int("extended_copy_command_status", 56, 1), Int("sense_data_length", 58, 2),
@@ -127,6 +128,14 @@ def status_lid4(unit: LogicalUnit, command: Command) -> Response:
     """RECEIVE COPY STATUS(LID4).  Source: SPC-4 6.24."""
     copy = unit.copies.find(command.nexus, command.fields.list_identifier)
     data = shared_status(unit, copy)
+    AVAILABLE.pack_into(data, available_data=len(data) - 4)
+    return reply(command, data, command.fields.allocation_length)
+
+
+def data_lid4(unit: LogicalUnit, command: Command) -> Response:
+    """RECEIVE COPY DATA(LID4): the status, and no held data.  Source: SPC-4 6.20."""
+    copy = unit.copies.find(command.nexus, command.fields.list_identifier)
+    data = shared_status(unit, copy) + HELD_DATA_LENGTH.pack()
     AVAILABLE.pack_into(data, available_data=len(data) - 4)
     return reply(command, data, command.fields.allocation_length)
 

@@ -2,7 +2,7 @@
 
 There is one diagnostic page, the list of pages; the default self-test reads the first and the last block. Buffers are
 the echo buffer, of which each nexus has its own, and a data buffer with number 0, which is the same memory.
-Source: SPC-4 6.18, 6.26, 6.42, 6.49, 7.2.
+Source: SPC-4 6.18, 6.28, 6.42, 6.49, 7.2.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DIAGNOSTIC_PAGE = Layout("diagnostic page header", 4, (Int("page_code", 0, 1), Int("page_length", 2, 2)))
 SUPPORTED_PAGES = 0x00
-PAGES = ((SUPPORTED_PAGES, "Supported Diagnostic Pages", "SPC-4 7.2"),)
+PAGES = ((SUPPORTED_PAGES, "Supported Diagnostic Pages", "SPC-4 7.2.4"),)
 
 BUFFER_BYTES = 4096
 DESCRIPTOR = Layout("READ BUFFER descriptor", 4, (
@@ -91,7 +91,7 @@ def _check_page(data: bytes, length: int) -> None:
 
 
 def receive_diagnostic_results(unit: LogicalUnit, command: Command) -> Response:
-    """RECEIVE DIAGNOSTIC RESULTS: the list of pages, with PCV or without.  Source: SPC-4 6.26."""
+    """RECEIVE DIAGNOSTIC RESULTS: the list of pages, with PCV or without.  Source: SPC-4 6.28."""
     fields = command.fields
     if fields.pcv and fields.page_code != SUPPORTED_PAGES:
         raise InvalidFieldInCdb("page_code")

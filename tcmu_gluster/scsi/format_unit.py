@@ -1,7 +1,7 @@
 """FORMAT UNIT: every block reads as zeros, or as the initialization pattern, afterwards.
 
 The block size stays what it is (MODE SELECT takes no other), there is no protection information, and a file has no
-defects that a list could name.  Source: SBC-3 5.3.
+defects that a list could name.  Source: SBC-4 5.4, 4.33.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from typing import Any
 IEEE_COMPANY_ID = "001405"
 """What LIO puts into the NAA designator of its disks: a disk that moves between the fronts keeps its name."""
 
-BINARY, NAA = 1, 3  # CODE SET and DESIGNATOR TYPE of what names a unit to other units
-
 VENDOR = "GLUSTER"
 PRODUCT = "tcmu-gluster"
 REVISION = "1.0"

@@ -1,4 +1,4 @@
-"""Log pages: LOG SENSE and LOG SELECT, and one row a page.  Source: SPC-4 7.3, SBC-3 6.3.
+"""Log pages: LOG SENSE and LOG SELECT, and one row a page.  Source: SPC-4 7.3, SBC-4 6.4.
 
 Nothing is saved and nothing but the counters of page 19h can be set back.
 """
@@ -126,10 +126,10 @@ class LogPage:
 
 
 LOG_PAGES: tuple[LogPage, ...] = (
-    LogPage(0x0C, "Logical Block Provisioning", "SBC-3 6.3", logical_block_provisioning, thin=True),
-    LogPage(0x0D, "Temperature", "SPC-4 7.3", temperature),
-    LogPage(0x19, "General Statistics and Performance", "SPC-4 7.3", general_statistics, counts=True),
-    LogPage(0x2F, "Informational Exceptions", "SPC-4 7.3", informational_exceptions),
+    LogPage(0x0C, "Logical Block Provisioning", "SBC-4 6.4.5", logical_block_provisioning, thin=True),
+    LogPage(0x0D, "Temperature", "SPC-4 7.3.21", temperature),
+    LogPage(0x19, "General Statistics and Performance", "SPC-4 7.3.6", general_statistics, counts=True),
+    LogPage(0x2F, "Informational Exceptions", "SPC-4 7.3.8", informational_exceptions),
 )
 """Pages 00h and, under every page code, subpage FFh are made of this table."""
 

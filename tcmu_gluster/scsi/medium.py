@@ -2,7 +2,7 @@
 
 A disk that says it is removable can be taken out of the unit and put back by START STOP UNIT with LOEJ. The backend
 stays open meanwhile, and stays what it is: the medium that is loaded is the one that was ejected.
-Source: SBC-3 4.6, 5.10, 5.17, 5.18, 5.25.
+Source: SBC-4 5.15, 5.22, 5.23, 5.31.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Medium:
 
 
 def prevent_allow_medium_removal(unit: LogicalUnit, command: Command) -> Response:
-    """PREVENT ALLOW MEDIUM REMOVAL: until this nexus allows it again, is lost, or a reset.  Source: SBC-3 5.10."""
+    """PREVENT ALLOW MEDIUM REMOVAL: until this nexus allows it again, is lost, or a reset.  Source: SBC-4 5.15."""
     prevent = command.fields.prevent
     if prevent > 1:
         raise InvalidFieldInCdb("prevent")
@@ -73,7 +73,7 @@ def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
     """START STOP UNIT: stopping flushes, unless NO_FLUSH says otherwise, and the disk stays ready.
 
     One initiator that shuts down must not take the disk away from the others, so there is no stopped state. LOEJ
-    ejects or loads a removable medium, for everybody, unless somebody prevents it.  Source: SBC-3 5.25.
+    ejects or loads a removable medium, for everybody, unless somebody prevents it.  Source: SBC-4 5.31.
     """
     fields = command.fields
     if fields.power_condition:
@@ -95,12 +95,12 @@ def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
 
 
 def read_defect_data_10(unit: LogicalUnit, command: Command) -> Response:
-    """READ DEFECT DATA(10): no defects, in whatever format they are wanted.  Source: SBC-3 5.17."""
+    """READ DEFECT DATA(10): no defects, in whatever format they are wanted.  Source: SBC-4 5.22."""
     return _defects(command, DEFECTS_10)
 
 
 def read_defect_data_12(unit: LogicalUnit, command: Command) -> Response:
-    """READ DEFECT DATA(12): as above; no list has an element at any index.  Source: SBC-3 5.18."""
+    """READ DEFECT DATA(12): as above; no list has an element at any index.  Source: SBC-4 5.23."""
     return _defects(command, DEFECTS_12)
 
 

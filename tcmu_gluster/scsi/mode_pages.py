@@ -1,4 +1,4 @@
-"""Mode pages: their layouts, what may be changed, and the values that a unit holds.  Source: SPC-4 7.5, SBC-3 6.4.
+"""Mode pages: their layouts, what may be changed, and the values that a unit holds.  Source: SPC-4 7.5, SBC-4 6.5.
 
 A page is a layout and a row in MODE_PAGES. MODE SENSE and MODE SELECT (spc.py) only walk through them. Values are
 shared by all nexuses; each page has its default, its current and, once somebody saved it, its saved values.
@@ -182,16 +182,17 @@ class ModePage:
 
 
 MODE_PAGES: tuple[ModePage, ...] = (
-    ModePage(0x01, 0x00, READ_WRITE_ERROR_RECOVERY, "SBC-3 6.4", thin=False),
-    ModePage(0x01, 0x00, READ_WRITE_ERROR_RECOVERY, "SBC-3 6.4", {"lbpere": 1}, ("lbpere",), thin=True),
-    ModePage(0x02, 0x00, DISCONNECT_RECONNECT, "SPC-4 7.5"),
-    ModePage(0x08, 0x00, CACHING, "SBC-3 6.4",
+    ModePage(0x01, 0x00, READ_WRITE_ERROR_RECOVERY, "SBC-4 6.5.10", thin=False),
+    ModePage(0x01, 0x00, READ_WRITE_ERROR_RECOVERY, "SBC-4 6.5.10", {"lbpere": 1}, ("lbpere",), thin=True),
+    ModePage(0x02, 0x00, DISCONNECT_RECONNECT, "SPC-4 7.5.10"),
+    ModePage(0x08, 0x00, CACHING, "SBC-4 6.5.6",
              {"wce": 1, "maximum_prefetch": 0xFFFF, "maximum_prefetch_ceiling": 0xFFFF}, ("wce",)),
-    ModePage(0x0A, 0x00, CONTROL, "SPC-4 7.5", {"gltsd": 1, "queue_algorithm_modifier": 1}, ("d_sense", "swp", "tas")),
-    ModePage(0x0A, 0x01, CONTROL_EXTENSION, "SPC-4 7.5", {"tcmos": 1, "scsip": 1, "ialuae": 1}),
-    ModePage(0x1A, 0x00, POWER_CONDITION, "SPC-4 7.5"),
-    ModePage(0x1C, 0x00, INFORMATIONAL_EXCEPTIONS, "SPC-4 7.5", {"dexcpt": 1}),
-    ModePage(0x1C, 0x02, LOGICAL_BLOCK_PROVISIONING, "SBC-3 6.4",
+    ModePage(0x0A, 0x00, CONTROL, "SPC-4 7.5.8",
+             {"gltsd": 1, "queue_algorithm_modifier": 1}, ("d_sense", "swp", "tas")),
+    ModePage(0x0A, 0x01, CONTROL_EXTENSION, "SPC-4 7.5.9", {"tcmos": 1, "scsip": 1, "ialuae": 1}),
+    ModePage(0x1A, 0x00, POWER_CONDITION, "SPC-4 7.5.13"),
+    ModePage(0x1C, 0x00, INFORMATIONAL_EXCEPTIONS, "SBC-4 6.5.8", {"dexcpt": 1}),
+    ModePage(0x1C, 0x02, LOGICAL_BLOCK_PROVISIONING, "SBC-4 6.5.9",
              {"available_threshold_arming": DECREASING, "available_threshold_resource": AVAILABLE_RESOURCES,
               "used_threshold_arming": INCREASING, "used_threshold_resource": USED_RESOURCES},
              ("situa", "available_enabled", "available_threshold_count", "used_enabled", "used_threshold_count"),
@@ -302,7 +303,7 @@ class ModePages:
         return self._current != before
 
     def to_save(self, pages: Pages) -> dict[str, str]:
-        """What the record beside the disk has to hold if pages are taken and everything is saved (SPC-4 6.9, SP)."""
+        """What the record beside the disk has to hold if pages are taken and everything is saved (SPC-4 6.11, SP)."""
         after = {**self._current, **pages}
         known = {row.name: after[key].hex() for key, row in self.rows.items() if self._can_be_saved(key)}
         return {**self._unknown, **known}

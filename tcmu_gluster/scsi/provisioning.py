@@ -1,4 +1,4 @@
-"""The commands of SBC-3 that give space back, fill it, and tell what is allocated.  Source: SBC-3 4.7 and 5.6."""
+"""The block commands that give space back, fill it, and tell what is allocated.  Source: SBC-4 4.7 and below."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Part = Generator[Operation, Any, None]
 def unmap(unit: LogicalUnit, command: Command) -> Steps:
     """UNMAP: give the named ranges back; they read as zeros afterwards (LBPRZ).
 
-    Every descriptor is judged before the first takes effect.  Source: SBC-3 5.28.
+    Every descriptor is judged before the first takes effect.  Source: SBC-4 5.35.
     """
     fields = command.fields
     command.data_out_wanted = fields.parameter_list_length
@@ -106,7 +106,7 @@ def write_same(unit: LogicalUnit, command: Command) -> Steps:
 
     NUMBER OF LOGICAL BLOCKS 0 means to the last one, or is refused (WSNZ, as the unit's options say). More than MAXIMUM
     WRITE SAME LENGTH is refused either way. With UNMAP the range is given back if it then reads as what was sent
-    (zeros); another pattern is written.  Source: SBC-3 5.44.
+    (zeros); another pattern is written.  Source: SBC-4 5.52, 5.53.
     """
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
@@ -180,7 +180,7 @@ def get_lba_status(unit: LogicalUnit, command: Command) -> Steps:
     """GET LBA STATUS(16): which blocks from an LBA on are mapped, as the backend tells.
 
     A block is deallocated only if all of it is a hole; a backend that can't tell has everything mapped.
-    Source: SBC-3 5.6.
+    Source: SBC-4 5.6.
     """
     fields = command.fields
     lba, block = fields.logical_block_address, unit.block_size_bytes

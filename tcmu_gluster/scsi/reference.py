@@ -22,7 +22,10 @@ HEAD = """\
 
 Made by `script/scsi-reference` from the command table and the tables of pages; REPORT SUPPORTED OPERATION CODES,
 INQUIRY, MODE SENSE and LOG SENSE print the same tables. What is not here ends with CHECK CONDITION, ILLEGAL REQUEST.
-Section numbers were not checked against the printed standards yet: revisions count differently; look for the name too.
+Sections are those of SPC-4 revision 36f and of SBC-4; other revisions count differently: look for the name too.
+WRITE ATOMIC is there where a write is whole or not there at all, whatever fails meanwhile. Memory is so; a plain file
+and GlusterFS are not, since power may be lost between two blocks of one write: there VPD page B0h says 0 and the
+command is unknown. COMPARE AND WRITE and ORWRITE are atomic against other commands everywhere.
 """
 
 COMMAND_HEADS = ("code", "action", "name", "section", "CDB bytes", "data", "only on")
@@ -53,7 +56,7 @@ def reference() -> str:
             for page in sorted(MODE_PAGES, key=lambda page: page.key)
         )),
         _table("Log pages", ("page", "name", "section", "only on"), (
-            ("00h", "Supported Log Pages, and Subpages (xxh/FFh)", "SPC-4 7.3", ""),
+            ("00h", "Supported Log Pages, and Subpages (xxh/FFh)", "SPC-4 7.3.18, 7.3.19", ""),
             *((f"{page.page_code:02X}h", page.name, page.source, _thin(page.thin or None)) for page in LOG_PAGES),
         )),
         _table("Diagnostic pages", ("page", "name", "section"), (

@@ -1,7 +1,7 @@
 """The reservations of one unit: the gate that every command passes while something is reserved, and what is remembered.
 
 Persistent reservations follow reservation_rules.py; RESERVE and RELEASE of SPC-2 are here, they are one word of state.
-Source: SPC-4 "Reservations" with its table of commands allowed in the presence of reservations, SBC-3 the same for
+Source: SPC-4 "Reservations" with its table of commands allowed in the presence of reservations, SBC-4 the same for
 block commands, SPC-2 5.5 (RESERVE and RELEASE).
 """
 

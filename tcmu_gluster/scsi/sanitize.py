@@ -2,7 +2,7 @@
 
 What can be promised is what a file can: every block that held data is written over through the file, and all of it is
 on stable storage. Copies that the storage keeps by itself (snapshots, a log-structured file system) are not reached.
-Source: SBC-3 4.11, 5.24.
+Source: SBC-3 4.11; SBC-4 5.30.
 """
 
 from __future__ import annotations

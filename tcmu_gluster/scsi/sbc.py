@@ -1,4 +1,4 @@
-"""The commands of SBC-3 that read, write, verify and flush blocks. Provisioning is in provisioning.py.
+"""The block commands that read, write, verify and flush blocks. Provisioning is in provisioning.py.
 
 Blocks here, bytes in the backend: `unit.block_size_bytes` converts, in this file and in provisioning.py only.
 """
@@ -57,7 +57,7 @@ def whole_blocks(unit: LogicalUnit, command: Command, blocks: int) -> buffers.Vi
 
 
 def read(unit: LogicalUnit, command: Command) -> Result:
-    """READ(10/12/16): fill memory of the front's. FUA: what is read is on stable storage.  Source: SBC-3 5.10."""
+    """READ(10/12/16): fill memory of the front's. FUA: what is read is on stable storage.  Source: SBC-4 5.16."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
     if lba + blocks > unit.blocks or lba == unit.blocks:
@@ -85,7 +85,7 @@ def _after_flush(operation: Read, views: buffers.Views) -> Steps:
 
 
 def read_6(unit: LogicalUnit, command: Command) -> Result:
-    """READ(6).  Source: SBC-3 5.9."""
+    """READ(6).  Source: SBC-2 5.7."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     check_range(unit, lba, blocks)
@@ -96,7 +96,7 @@ def read_6(unit: LogicalUnit, command: Command) -> Result:
 
 
 def write(unit: LogicalUnit, command: Command) -> Result:
-    """WRITE(10/12/16): GOOD with FUA, or with the write cache off, means stable storage.  Source: SBC-3 5.30."""
+    """WRITE(10/12/16): GOOD with FUA, or with the write cache off, means stable storage.  Source: SBC-4 5.40."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
     command.data_out_wanted = length = blocks * unit.block_size_bytes
@@ -121,7 +121,7 @@ def write(unit: LogicalUnit, command: Command) -> Result:
 
 
 def write_6(unit: LogicalUnit, command: Command) -> Result:
-    """WRITE(6).  Source: SBC-3 5.29."""
+    """WRITE(6).  Source: SBC-2 5.26."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     command.data_out_wanted = blocks * unit.block_size_bytes
@@ -135,7 +135,7 @@ def write_6(unit: LogicalUnit, command: Command) -> Result:
 
 
 def write_and_verify(unit: LogicalUnit, command: Command) -> Steps:
-    """WRITE AND VERIFY(10/12/16): to stable storage, then read back; BYTCHK 01b compares.  Source: SBC-3 5.34."""
+    """WRITE AND VERIFY(10/12/16): to stable storage, then read back; BYTCHK 01b compares.  Source: SBC-4 5.44."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length
     command.data_out_wanted = blocks * unit.block_size_bytes
@@ -158,7 +158,7 @@ def verify(unit: LogicalUnit, command: Command) -> Steps:
     """VERIFY(10/12/16): read, and compare with the Data-Out Buffer as BYTCHK says.
 
     00b nothing is compared, 01b every block with its own, 11b every block with the one block sent.
-    Raises Miscompare with the LBA of the first block that differs.  Source: SBC-3 5.22, 4.15.
+    Raises Miscompare with the LBA of the first block that differs.  Source: SBC-4 5.36.
     """
     fields = command.fields
     lba, blocks, bytchk = fields.logical_block_address, fields.verification_length, fields.bytchk
@@ -204,7 +204,7 @@ def compare_and_write(unit: LogicalUnit, command: Command) -> Steps:
     """COMPARE AND WRITE: the first half of the Data-Out Buffer is what must be there, the second half replaces it.
 
     The table's overlap (ATOMIC) keeps everybody else off these blocks meanwhile. Raises Miscompare with the offset of
-    the first byte that differs.  Source: SBC-3 5.3.
+    the first byte that differs.  Source: SBC-4 5.3.
     """
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.number_of_logical_blocks
@@ -233,7 +233,7 @@ def synchronize_cache(unit: LogicalUnit, command: Command) -> Steps:
     """SYNCHRONIZE CACHE(10/16): everything acknowledged so far reaches stable storage, whatever range is named.
 
     With IMMED too GOOD is said only when that is done: an error after GOOD would have nobody to hear it.
-    NUMBER OF LOGICAL BLOCKS 0 means to the last block.  Source: SBC-3 5.18.
+    NUMBER OF LOGICAL BLOCKS 0 means to the last block.  Source: SBC-4 5.33.
     """
     fields = command.fields
     check_range(unit, fields.logical_block_address, fields.number_of_logical_blocks)
@@ -244,7 +244,7 @@ def synchronize_cache(unit: LogicalUnit, command: Command) -> Steps:
 def pre_fetch(unit: LogicalUnit, command: Command) -> Response:
     """PRE-FETCH(10/16): GOOD, which says that not all blocks are in the cache (CONDITION MET would).
 
-    Reading ahead is the storage's own business, and the initiator may not count on it.  Source: SBC-3 5.7.
+    Reading ahead is the storage's own business, and the initiator may not count on it.  Source: SBC-4 5.13.
     """
     fields = command.fields
     check_range(unit, fields.logical_block_address, fields.prefetch_length)
@@ -252,7 +252,7 @@ def pre_fetch(unit: LogicalUnit, command: Command) -> Response:
 
 
 def read_capacity_10(unit: LogicalUnit, command: Command) -> Response:
-    """READ CAPACITY(10): FFFFFFFFh if the last LBA needs more than 32 bits.  Source: SBC-3 5.12."""
+    """READ CAPACITY(10): FFFFFFFFh if the last LBA needs more than 32 bits.  Source: SBC-4 5.20."""
     data = READ_CAPACITY_10_DATA.pack(
         returned_logical_block_address=min(unit.blocks - 1, 0xFFFFFFFF), logical_block_length=unit.block_size_bytes
     )
@@ -260,12 +260,16 @@ def read_capacity_10(unit: LogicalUnit, command: Command) -> Response:
 
 
 def read_capacity_16(unit: LogicalUnit, command: Command) -> Response:
-    """READ CAPACITY(16).  Source: SBC-3 5.13."""
-    data = READ_CAPACITY_16_DATA.pack(
+    """READ CAPACITY(16).  Source: SBC-4 5.21."""
+    return reply(command, capacity(unit), command.fields.allocation_length)
+
+
+def capacity(unit: LogicalUnit) -> bytearray:
+    """The parameter data of READ CAPACITY(16)."""
+    return READ_CAPACITY_16_DATA.pack(
         returned_logical_block_address=unit.blocks - 1,
         logical_block_length=unit.block_size_bytes,
         logical_blocks_per_physical_block_exponent=physical_exponent(unit.options),
         lbpme=unit.thin,
         lbprz=unit.unmapped_reads_zeros,
     )
-    return reply(command, data, command.fields.allocation_length)

@@ -176,7 +176,7 @@ def luns_reply(command: Command, fields: Any, luns: Sequence[int]) -> Response:
 
 
 def mode_sense_6(unit: LogicalUnit, command: Command) -> Response:
-    """MODE SENSE(6).  Source: SPC-4 6.11."""
+    """MODE SENSE(6).  Source: SPC-4 6.13."""
     descriptor = b"" if command.fields.dbd else _short_descriptor(unit)
     pages = _mode_pages(unit, command.fields)
     head = MODE_HEADER_6.pack(
@@ -187,7 +187,7 @@ def mode_sense_6(unit: LogicalUnit, command: Command) -> Response:
 
 
 def mode_sense_10(unit: LogicalUnit, command: Command) -> Response:
-    """MODE SENSE(10).  Source: SPC-4 6.12."""
+    """MODE SENSE(10).  Source: SPC-4 6.14."""
     fields = command.fields
     descriptor = b""
     if not fields.dbd:
@@ -223,12 +223,12 @@ def _mode_pages(unit: LogicalUnit, fields: Any) -> bytes:
 
 
 def mode_select_6(unit: LogicalUnit, command: Command) -> Result:
-    """MODE SELECT(6).  Source: SPC-4 6.9."""
+    """MODE SELECT(6).  Source: SPC-4 6.11."""
     return _mode_select(unit, command, MODE_HEADER_6, BLOCK_DESCRIPTOR)
 
 
 def mode_select_10(unit: LogicalUnit, command: Command) -> Result:
-    """MODE SELECT(10).  Source: SPC-4 6.10."""
+    """MODE SELECT(10).  Source: SPC-4 6.12."""
     return _mode_select(unit, command, MODE_HEADER_10, BLOCK_DESCRIPTOR)
 
 

@@ -15,9 +15,10 @@ from tcmu_gluster.scsi.copy_descriptors import (
     MAXIMUM_SEGMENT_BYTES,
     MAXIMUM_SEGMENTS,
     THIS_UNIT,
+    TOKEN_S_UNIT,
     UNIT_COPIES,
 )
-from tcmu_gluster.scsi.tokens import (
+from tcmu_gluster.scsi.rod_token import (
     ANY_POINT_IN_TIME,
     BLOCK_DEVICE_ZERO,
     CHANGE_VULNERABLE,
@@ -84,7 +85,7 @@ def third_party_copy(unit: LogicalUnit, nexus: Nexus) -> bytes:
         maximum_descriptor_list_length=MAXIMUM_LIST_BYTES,
     )))  # fmt: skip
     page += _descriptor(0x0008, bytes((len(IMPLEMENTED),)) + IMPLEMENTED)
-    page += _descriptor(0x000C, (2).to_bytes(2, "big") + THIS_UNIT.to_bytes(2, "big"))
+    page += _descriptor(0x000C, _cscd_ids(tokens))
     if tokens:
         page += _descriptor(0x0106, _token_features(unit)) + _descriptor(0x0108, _rod_types())
     page += _descriptor(0x8001, bytes(GENERAL_COPY_OPERATIONS.pack(
@@ -108,6 +109,15 @@ def _supported_commands(unit: LogicalUnit) -> bytes:
         actions = sorted(row.service_action or 0 for row in unit.commands if row.operation_code == operation_code)
         commands += bytes((operation_code, len(actions), *actions))
     return bytes((len(commands),)) + commands
+
+
+def _cscd_ids(tokens: bool) -> bytes:
+    """CSCD descriptor IDs beyond those of a list's own descriptors.
+
+    Whoever takes tokens shall list that of a ROD CSCD descriptor (7.8.17.7), although EXTENDED COPY takes none here.
+    """
+    ids = b"".join(number.to_bytes(2, "big") for number in ((TOKEN_S_UNIT, THIS_UNIT) if tokens else (THIS_UNIT,)))
+    return len(ids).to_bytes(2, "big") + ids
 
 
 def _rod_limits(unit: LogicalUnit) -> bytes:

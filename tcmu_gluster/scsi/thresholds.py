@@ -2,7 +2,7 @@
 
 Resources are counted in threshold sets of 1 MiB (VPD page B2h tells the exponent), in the thresholds of mode page
 1Ch/02h as in log page 0Ch. What is used and left comes from the backend, which looks again from time to time.
-Source: SBC-3 4.7.3.
+Source: SBC-4 4.7.3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Copies by token, as Windows does them (ODX): POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION.
 
-Source: SBC-4 5.12 (POPULATE TOKEN), 5.59 (WRITE USING TOKEN), 4.28; SPC-4 6.26.
+Source: SBC-4 5.12 (POPULATE TOKEN), 5.59 (WRITE USING TOKEN), 4.28; SPC-4 6.26, 6.31.
 """
 
 from __future__ import annotations
@@ -15,15 +15,7 @@ from tcmu_gluster.scsi.copy_parts import Side, clear, move, put
 from tcmu_gluster.scsi.copy_results import AVAILABLE, shared_status
 from tcmu_gluster.scsi.copy_sense import DESTINATION, SOURCE, CopyAborted, PartFailed
 from tcmu_gluster.scsi.extended_copy import parameter_list
-from tcmu_gluster.scsi.sense import (
-    Asc,
-    IllegalRequest,
-    InvalidFieldInParameterList,
-    LbaOutOfRange,
-    ParameterListLengthError,
-)
-from tcmu_gluster.scsi.spc import reply
-from tcmu_gluster.scsi.tokens import (
+from tcmu_gluster.scsi.rod_token import (
     ASKABLE_TYPES,
     BLOCK_DEVICE_ZERO,
     MAXIMUM_INACTIVITY_SECONDS,
@@ -32,9 +24,16 @@ from tcmu_gluster.scsi.tokens import (
     ROD_TOKEN,
     ROD_TOKEN_LENGTH,
     Ranges,
-    Token,
-    Tokens,
 )
+from tcmu_gluster.scsi.sense import (
+    Asc,
+    IllegalRequest,
+    InvalidFieldInParameterList,
+    LbaOutOfRange,
+    ParameterListLengthError,
+)
+from tcmu_gluster.scsi.spc import reply
+from tcmu_gluster.scsi.tokens import Token, Tokens, management_token
 from tcmu_gluster.wire.layout import Bit, Blob, Int, Layout
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ DESCRIPTORS_LENGTH = Layout("ROD TOKEN DESCRIPTORS LENGTH", 4, (Int("rod_token_d
 ROD_TOKEN_DESCRIPTOR = Layout("ROD token descriptor", 514, (
     Int("id_for_creating_rod_cscd_descriptor", 0, 2), Blob("rod_token", 2, 512),
 ))  # fmt: skip
+ALL_TOKENS_HEADER = Layout("REPORT ALL ROD TOKENS parameter data", 8, (Int("available_data", 0, 4),))
 SHORTEST_POPULATE, SHORTEST_WRITE = 0x1E, 0x226  # what the data length fields may say at least
 POPULATE, WRITE = 0x10, 0x11
 
@@ -244,3 +244,12 @@ def receive_rod_token_information(unit: LogicalUnit, command: Command) -> Respon
     if copy.token and (not fields.allocation_length or fields.allocation_length >= len(data)):
         copy.token = b""
     return reply(command, data, fields.allocation_length)
+
+
+def report_all_rod_tokens(unit: LogicalUnit, command: Command) -> Response:
+    """REPORT ALL ROD TOKENS: header and body of each that names blocks of this unit and lives.  Source: SPC-4 6.31."""
+    tokens = _tokens(unit)
+    tokens.sweep()
+    data = b"".join(map(management_token, unit.promised))
+    head = ALL_TOKENS_HEADER.pack(available_data=ALL_TOKENS_HEADER.size_bytes - 4 + len(data))
+    return reply(command, bytes(head) + data, command.fields.allocation_length)

@@ -17,9 +17,30 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.copy_descriptors import IDENTIFICATION, IDENTIFICATION_CSCD
-from tcmu_gluster.scsi.identity import BINARY, NAA
+from tcmu_gluster.scsi.designation import (
+    BINARY,
+    ISCSI,
+    NAA,
+    SCSI_NAME_STRING,
+    TARGET_DEVICE,
+    UTF_8,
+    designator,
+    name_string,
+)
+from tcmu_gluster.scsi.rod_token import (
+    ASKABLE_TYPES,
+    CHANGE_VULNERABLE,
+    DEFAULT_INACTIVITY_SECONDS,
+    LIFETIME_SECONDS,
+    MANAGEMENT_TOKEN_BYTES,
+    ROD_TOKEN,
+    ROD_TOKEN_LENGTH,
+    SECRET_BYTES,
+    TARGET_DESCRIPTOR_BYTES,
+    Ranges,
+)
+from tcmu_gluster.scsi.sbc import capacity
 from tcmu_gluster.scsi.sense import Asc, IllegalRequest
-from tcmu_gluster.wire.layout import Blob, Int, Layout
 
 if TYPE_CHECKING:
     from tcmu_gluster.scsi.logical_unit import LogicalUnit
@@ -27,28 +48,6 @@ if TYPE_CHECKING:
 
 Secret = Callable[[int], bytes]
 """So many random bytes that nobody can guess."""
-Ranges = tuple[tuple[int, int], ...]
-"""(first block, number of blocks), in the order in which they make up the data."""
-
-ROD_TOKEN = Layout("ROD token", 512, (
-    Int("rod_type", 0, 4),
-    Int("rod_token_length", 6, 2),
-    Blob("copy_manager_rod_token_identifier", 8, 8),
-    Blob("creator_logical_unit_descriptor", 16, 32),
-    Int("number_of_bytes_represented_high", 48, 8), Int("number_of_bytes_represented", 56, 8),
-    Int("logical_block_length", 96, 4),
-    Blob("extended_rod_token_data", 128, 384),
-))  # fmt: skip
-ROD_TOKEN_LENGTH = 0x1F8
-SECRET_BYTES = 64
-POINT_IN_TIME_DEFAULT, CHANGE_VULNERABLE, ANY_POINT_IN_TIME = 0x00800000, 0x00800001, 0x0080FFFF
-BLOCK_DEVICE_ZERO = 0xFFFF0001
-ASKABLE_TYPES = (POINT_IN_TIME_DEFAULT, CHANGE_VULNERABLE, ANY_POINT_IN_TIME)
-"""What POPULATE TOKEN may ask for; all of them make change vulnerable ones."""
-
-MAXIMUM_RANGES, MAXIMUM_ROD_BYTES, OPTIMAL_ROD_BYTES = 256, 256 << 20, 64 << 20
-LIFETIME_SECONDS = 3600
-DEFAULT_INACTIVITY_SECONDS, MAXIMUM_INACTIVITY_SECONDS = 60, 600
 MAXIMUM_TOKENS, MAXIMUM_TOKENS_EACH = 1024, 256
 """Of the process, and of one initiator."""
 REMEMBERED_DEAD = 4096
@@ -95,7 +94,7 @@ class Tokens:
 
     def create(self, unit: LogicalUnit, nexus: Nexus, ranges: Ranges, inactivity_seconds: int) -> Token:
         """A token of these blocks as they are now. Raises IllegalRequest if there are too many."""
-        self._sweep()
+        self.sweep()
         own = sum(token.nexus.initiator_name == nexus.initiator_name for token in self._live.values())
         if own >= MAXIMUM_TOKENS_EACH or len(self._live) >= MAXIMUM_TOKENS:
             raise IllegalRequest(Asc.INSUFFICIENT_RESOURCES_TO_CREATE_ROD_TOKEN)
@@ -108,7 +107,8 @@ class Tokens:
                 designator_length=len(naa), designator=naa, disk_block_length=unit.block_size_bytes,
             ),
             number_of_bytes_represented=sum(blocks for _, blocks in ranges) * unit.block_size_bytes,
-            logical_block_length=unit.block_size_bytes, extended_rod_token_data=self._secret(SECRET_BYTES),
+            device_type_specific_data=bytes(capacity(unit))[8:], target_device_descriptor=_made_by(unit, nexus),
+            extended_rod_token_data=self._secret(SECRET_BYTES),
         )  # fmt: skip
         token, now = Token(unit, nexus, ranges, bytes(data)), self._clock()
         token.inactivity_seconds = inactivity_seconds or DEFAULT_INACTIVITY_SECONDS
@@ -120,7 +120,7 @@ class Tokens:
 
     def find(self, data: bytes) -> Token:
         """The token of these 512 bytes. Raises IllegalRequest with what is wrong with it."""
-        self._sweep()
+        self.sweep()
         fields = ROD_TOKEN.unpack(data)
         if fields.rod_token_length != ROD_TOKEN_LENGTH:
             raise IllegalRequest(Asc.INVALID_TOKEN_LENGTH)
@@ -156,7 +156,7 @@ class Tokens:
 
     def blocks_change(self, unit: LogicalUnit, first: int, end: int, by: Any = None) -> None:
         """Blocks of a unit are about to change: their tokens are revoked. by: the copy that writes."""
-        self._sweep()
+        self.sweep()
         for token in unit.promised:
             if token.touches(first, end):
                 token.changed_by = by
@@ -167,8 +167,22 @@ class Tokens:
         for token in unit.promised:
             self.end(token, Asc.TOKEN_CANCELLED)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """What lived or was idle for too long lives no more."""
         now = self._clock()
         for token in tuple(self._live.values()):
             if now >= token.expires_at or (now >= token.idle_at and not token.users):
                 self.end(token, Asc.TOKEN_EXPIRED)
+
+
+def management_token(token: Token) -> bytes:
+    """Header and body of a token: who has these bytes knows the token, and cannot use it.  Source: SPC-4 5.17.6.4."""
+    return token.data[:MANAGEMENT_TOKEN_BYTES]
+
+
+def _made_by(unit: LogicalUnit, nexus: Nexus) -> bytes:
+    """The designation descriptor of the target that makes a token; the unit's NAA where the name has no room."""
+    named = designator(UTF_8, SCSI_NAME_STRING, name_string(nexus.target_name), TARGET_DEVICE, ISCSI)
+    if nexus.target_name and len(named) <= TARGET_DESCRIPTOR_BYTES:
+        return named
+    return designator(BINARY, NAA, unit.identity.naa, TARGET_DEVICE)

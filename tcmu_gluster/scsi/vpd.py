@@ -1,4 +1,4 @@
-"""Vital product data: one layout and one row a page.  Source: SPC-4 7.8, SBC-3 6.5."""
+"""Vital product data: one layout and one row a page.  Source: SPC-4 7.8, SBC-4 6.6."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tcmu_gluster.scsi.command import Nexus
-from tcmu_gluster.scsi.identity import BINARY, NAA
+from tcmu_gluster.scsi.designation import (
+    ASCII,
+    BINARY,
+    ISCSI,
+    NAA,
+    RELATIVE_TARGET_PORT,
+    SCSI_NAME_STRING,
+    T10_VENDOR_ID,
+    TARGET_DEVICE,
+    TARGET_PORT,
+    TARGET_PORT_GROUP,
+    UTF_8,
+    designator,
+    name_string,
+)
 from tcmu_gluster.scsi.third_party import third_party_copy
 from tcmu_gluster.scsi.thresholds import threshold_exponent
 from tcmu_gluster.wire.layout import Bit, Bits, Int, Layout
@@ -19,12 +33,6 @@ HEADER = Layout("VPD page header", 4, (
     Bits("peripheral_qualifier", 0, high=7, low=5), Bits("peripheral_device_type", 0, high=4, low=0),
     Int("page_code", 1, 1),
     Int("page_length", 2, 2),
-))  # fmt: skip
-
-DESIGNATION = Layout("designation descriptor", 4, (
-    Bits("protocol_identifier", 0, high=7, low=4), Bits("code_set", 0, high=3, low=0),
-    Bit("piv", 1, 7), Bits("association", 1, high=5, low=4), Bits("designator_type", 1, high=3, low=0),
-    Int("designator_length", 3, 1),
 ))  # fmt: skip
 
 EXTENDED_INQUIRY_DATA = Layout("Extended INQUIRY Data", 60, (  # byte 4 of the page is byte 0 here
@@ -85,10 +93,6 @@ LOGICAL_BLOCK_PROVISIONING = Layout("Logical Block Provisioning", 4, (
     Bits("provisioning_type", 2, high=2, low=0),
 ))  # fmt: skip
 
-ASCII, UTF_8 = 2, 3  # CODE SET, beside BINARY
-LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE = 0, 1, 2  # ASSOCIATION
-T10_VENDOR_ID, RELATIVE_TARGET_PORT, TARGET_PORT_GROUP, SCSI_NAME_STRING = 1, 4, 5, 8  # DESIGNATOR TYPE, beside NAA
-ISCSI = 5  # PROTOCOL IDENTIFIER
 NON_ROTATING = 1
 READS_AFTER_ERASE = 0b01  # WABEREQ
 RESOURCE_PROVISIONED, THIN_PROVISIONED = 1, 2
@@ -104,14 +108,6 @@ def supported_pages(unit: LogicalUnit, nexus: Nexus) -> bytes:
 def unit_serial_number(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """80h Unit Serial Number."""
     return unit.identity.unit_serial_number
-
-
-def designator(code_set: int, type_: int, value: bytes, association: int = LOGICAL_UNIT, protocol: int = 0) -> bytes:
-    """One designation descriptor; protocol != 0 makes it one of a port of that protocol."""
-    return bytes(DESIGNATION.pack(
-        protocol_identifier=protocol, piv=bool(protocol), code_set=code_set, association=association,
-        designator_type=type_, designator_length=len(value),
-    )) + value  # fmt: skip
 
 
 def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
@@ -133,12 +129,6 @@ def device_identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
 def _port_name(nexus: Nexus) -> bytes:
     port_name = f"{nexus.target_name},t,0x{nexus.portal_group_tag:04x}"
     return designator(UTF_8, SCSI_NAME_STRING, name_string(port_name), TARGET_PORT, ISCSI)
-
-
-def name_string(name: str) -> bytes:
-    """A SCSI name string: UTF-8, ended by one zero at least, padded to a multiple of four.  Source: SPC-4 7.8.6.11."""
-    text = name.encode("utf-8") + b"\0"
-    return text + bytes(-len(text) % 4)
 
 
 def management_network_addresses(unit: LogicalUnit, nexus: Nexus) -> bytes:
@@ -220,16 +210,16 @@ class VpdPage:
 PAGES: dict[int, VpdPage] = {
     page.page_code: page
     for page in (
-        VpdPage(0x00, "Supported VPD Pages", "SPC-4 7.8", supported_pages),
-        VpdPage(0x80, "Unit Serial Number", "SPC-4 7.8", unit_serial_number),
-        VpdPage(0x83, "Device Identification", "SPC-4 7.8", device_identification),
-        VpdPage(0x85, "Management Network Addresses", "SPC-4 7.8", management_network_addresses),
-        VpdPage(0x86, "Extended INQUIRY Data", "SPC-4 7.8", extended_inquiry_data),
-        VpdPage(0x87, "Mode Page Policy", "SPC-4 7.8", mode_page_policy),
-        VpdPage(0x88, "SCSI Ports", "SPC-4 7.8", scsi_ports, ports=True),
+        VpdPage(0x00, "Supported VPD Pages", "SPC-4 7.8.16", supported_pages),
+        VpdPage(0x80, "Unit Serial Number", "SPC-4 7.8.18", unit_serial_number),
+        VpdPage(0x83, "Device Identification", "SPC-4 7.8.6", device_identification),
+        VpdPage(0x85, "Management Network Addresses", "SPC-4 7.8.8", management_network_addresses),
+        VpdPage(0x86, "Extended INQUIRY Data", "SPC-4 7.8.7", extended_inquiry_data),
+        VpdPage(0x87, "Mode Page Policy", "SPC-4 7.8.9", mode_page_policy),
+        VpdPage(0x88, "SCSI Ports", "SPC-4 7.8.14", scsi_ports, ports=True),
         VpdPage(0x8F, "Third-party Copy", "SPC-4 7.8.17", third_party_copy),
-        VpdPage(0xB0, "Block Limits", "SBC-3 6.5", block_limits),
-        VpdPage(0xB1, "Block Device Characteristics", "SBC-3 6.5", block_device_characteristics),
-        VpdPage(0xB2, "Logical Block Provisioning", "SBC-3 6.5", logical_block_provisioning),
+        VpdPage(0xB0, "Block Limits", "SBC-4 6.6.4", block_limits),
+        VpdPage(0xB1, "Block Device Characteristics", "SBC-4 6.6.2", block_device_characteristics),
+        VpdPage(0xB2, "Logical Block Provisioning", "SBC-4 6.6.7", logical_block_provisioning),
     )
 }

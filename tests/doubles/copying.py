@@ -120,7 +120,7 @@ def out(service_action: int, length: int, list_id: int = 0) -> bytes:
 
 def receive(service_action: int, list_id: int = 0, length: int = 4096) -> bytes:
     """A CDB of operation code 84h."""
-    if service_action in (0x05, 0x07):
+    if service_action in (0x05, 0x06, 0x07):
         return struct.pack(">BBI4xIBB", 0x84, service_action, list_id, length, 0, 0)
     return struct.pack(">BBB7xIBB", 0x84, service_action, list_id, length, 0, 0)
 

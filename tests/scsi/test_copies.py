@@ -6,7 +6,8 @@ import pytest
 
 from tcmu_gluster.scsi.command import ANY, Nexus
 from tcmu_gluster.scsi.copies import RESULTS, CopyManager, CopyStatus
-from tcmu_gluster.scsi.identity import BINARY, NAA, identity_of_serial
+from tcmu_gluster.scsi.designation import BINARY, NAA
+from tcmu_gluster.scsi.identity import identity_of_serial
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import InvalidFieldInCdb
 from tests.doubles.copying import Daemon

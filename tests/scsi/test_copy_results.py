@@ -119,6 +119,26 @@ def test_a_reset_and_the_loss_of_the_nexus_forget(daemon: Daemon):
     assert unknown(daemon.host.run(receive(0x05, 5)))
 
 
+def test_data_lid4_is_the_status_and_no_held_data(daemon: Daemon):  # SPC-4 table 240
+    copied(daemon)
+    status = daemon.host.run(receive(0x05, 5)).data
+    data = daemon.host.run(receive(0x06, 5)).data
+    assert data[:4] == (len(data) - 4).to_bytes(4, "big")
+    assert data[4:] == status[4:] + bytes(4)
+    assert unknown(daemon.host.run(receive(0x06, 6)))
+    sense = failed(daemon).sense
+    assert daemon.host.run(receive(0x06, 5)).data[32:] == sense + bytes(-len(sense) % 4) + bytes(4)
+
+
+def test_data_lid4_of_one_that_runs(daemon: Daemon):
+    daemon.units[0].backend = slow = SlowBackend(daemon.units[0].backend)
+    begin(daemon.host, lid4([cscd(daemon.units[0])], [b2b(0, 0, 8, 0, 9)], list_id=5, immed=1), 0x01)
+    assert daemon.host.run(receive(0x06, 5)).data[5:6] + daemon.host.run(receive(0x06, 5)).data[32:] == b"\x12" + bytes(
+        4
+    )
+    slow.run()
+
+
 def test_operating_parameters():
     data = Daemon(1).host.run(receive(0x03)).data
     assert data[:5] == b"\0\0\0\x2b\x01" and len(data) == 47

@@ -34,7 +34,7 @@ def test_a_unit_without_tokens_says_nothing_of_them():
 
 def test_the_commands_are_those_of_the_table():
     assert page_of(Daemon(1).host)[0x0001] == bytes(
-        (15, 0x83, 5, 0x00, 0x01, 0x10, 0x11, 0x1C, 0x84, 6, 0x00, 0x01, 0x03, 0x04, 0x05, 0x07)
+        (17, 0x83, 5, 0x00, 0x01, 0x10, 0x11, 0x1C, 0x84, 8, 0x00, 0x01, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0, 0)
     )
 
 
@@ -42,6 +42,11 @@ def test_rod_limits_count_blocks():
     for block in (512, 4096):
         body = page_of(Daemon(1, block_size_bytes=block).host)[0x0000]
         assert struct.unpack(">6xHIIQQ", body) == (256, 600, 60, (256 << 20) // block, (64 << 20) // block)
+
+
+def test_with_tokens_that_are_taken_their_csc_descriptor_id_is_listed():  # SPC-4 7.8.17.7
+    assert page_of(Daemon(1).host)[0x000C].hex() == "0004" + "f800" + "ffff" + "0000"
+    assert page_of(Host(LogicalUnit(memory())))[0x000C].hex() == "0002" + "ffff"
 
 
 def test_rod_types():

@@ -319,3 +319,33 @@ def test_the_blocks_of_a_list_without_ranges_are_unknown(daemon: Daemon):
     assert populate_blocks(daemon.host.send(out(0x10, 10, 7), bytes(10)).command) is None
     data = populate_list((50, 5), (7, 3))
     assert populate_blocks(daemon.host.send(out(0x10, len(data), 7), data).command) == (7, 55)
+
+
+class TestReportAllRodTokens:
+    """SPC-4 6.31, table 278: header and body of each token that lives, and nothing that could be used."""
+
+    def test_the_unit_s_tokens_without_what_makes_them_secret(self, daemon: Daemon):
+        assert daemon.host.run(receive(0x08)).data == bytes.fromhex("00000004 00000000")
+        populate(daemon.host, (0, 8))
+        first = token_of(daemon.host)
+        populate(daemon.host, (8, 8), list_id=9)
+        second = token_of(daemon.host, 9)
+        data = daemon.host.run(receive(0x08)).data
+        assert data[:8] == (4 + 2 * 96).to_bytes(4, "big") + bytes(4)
+        assert data[8:] == first[:96] + second[:96]
+        assert daemon.hosts[1].run(receive(0x08)).data == bytes.fromhex("00000004 00000000")
+
+    def test_dead_ones_are_not_there(self, daemon: Daemon):
+        populate(daemon.host, (0, 8))
+        daemon.host.run(cdb.WRITE_10.pack(transfer_length=1), bytes(512))
+        assert len(daemon.host.run(receive(0x08)).data) == 8
+        populate(daemon.host, (0, 8), list_id=9)
+        daemon.clock.now += 61
+        assert len(daemon.host.run(receive(0x08)).data) == 8
+
+    @pytest.mark.parametrize("length", [0, 1, 4, 8, 103, 104, 0xFFFFFFFF])
+    def test_it_is_cut_and_counts_what_there_is(self, daemon: Daemon, length: int):
+        populate(daemon.host, (0, 8))
+        data = daemon.host.run(receive(0x08, length=length)).data
+        assert len(data) == min(length, 104)
+        assert data[:4] == b"\0\0\0\x64"[:length]

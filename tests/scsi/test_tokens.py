@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.sense import Asc, IllegalRequest
 from tcmu_gluster.scsi.tokens import MAXIMUM_TOKENS_EACH, Token, Tokens
 from tests.doubles.copying import Daemon
@@ -34,10 +36,33 @@ def test_its_bytes_are_a_rod_token():  # SPC-4 5.17.6.4
     assert int.from_bytes(data[48:64], "big") == 12 * 512
 
 
+def test_it_tells_the_blocks_as_read_capacity_does():  # device type specific data: READ CAPACITY(16) from byte 8 on
+    daemon = Daemon(1, block_size_bytes=512, physical_block_bytes=4096)
+    capacity = daemon.host.run(cdb.READ_CAPACITY_16.pack(allocation_length=32)).data
+    assert make(daemon, (0, 8)).data[96:128] == capacity[8:32] + bytes(8)
+    assert capacity[8:16].hex() == "00000200" + "0003" + "c000"
+
+
+def test_it_names_the_target_that_made_it():  # SPC-4 5.17.6.5.1: a designation descriptor of a SCSI target device
+    daemon = Daemon(1)
+    nexus = Nexus("iqn.2026-11.test:host", b"\x80\0\0\0\0\1", "iqn.2026-11.test:target")
+    token = tokens(daemon).create(daemon.units[0], nexus, ((0, 8),), 0)
+    assert token.data[128:132] == bytes.fromhex("53a80018")  # iSCSI, UTF-8; PIV, target device, SCSI name string
+    assert token.data[132:256] == b"iqn.2026-11.test:target\0".ljust(124, b"\0")
+
+
+def test_a_name_that_has_no_room_gives_way_to_the_unit_s():
+    daemon = Daemon(1)
+    nexus = Nexus("iqn.2026-11.test:host", b"\x80\0\0\0\0\1", "iqn.2026-11.test:" + "t" * 200)
+    token = tokens(daemon).create(daemon.units[0], nexus, ((0, 8),), 0)
+    assert token.data[128:132] == bytes.fromhex("01230010")  # binary; target device, NAA
+    assert token.data[132:148] == daemon.units[0].identity.naa and token.data[148:256] == bytes(108)
+
+
 def test_two_have_nothing_in_common_that_could_be_guessed():
     daemon = Daemon(1)
     one, two = make(daemon).data, make(daemon).data
-    assert one[8:16] != two[8:16] and one[128:192] != two[128:192]
+    assert one[8:16] != two[8:16] and one[256:320] != two[256:320]
 
 
 def test_it_is_found_until_it_was_inactive_for_too_long():

@@ -78,14 +78,6 @@ def test_device_identification_names_the_iscsi_port() -> None:
     assert bytes.fromhex("53a80014") + b"iqn.2026-11.test:t\0\0" in data
 
 
-@pytest.mark.parametrize("name", ["a", "abc", "abcd", "iqn.2026-11.test:x"])
-def test_name_strings_are_padded_and_ended(name: str) -> None:
-    raw = vpd.name_string(name)
-    assert len(raw) % 4 == 0
-    assert raw.rstrip(b"\0") == name.encode()
-    assert raw.endswith(b"\0")
-
-
 def test_block_limits(host: Host) -> None:
     data = page(host, 0xB0)
     assert len(data) == 64
