@@ -259,7 +259,10 @@ def _save_modes(unit: LogicalUnit, command: Command, pages: Pages) -> Steps:
 
 
 def _selected_pages(unit: LogicalUnit, command: Command, header: Layout, short: Layout) -> Pages:
-    """The pages of a MODE SELECT list, judged."""
+    """The pages of a MODE SELECT list, judged. A block descriptor has to name the block length that there is.
+
+    Its number of blocks is ignored, as the capacity is not changed by it.  Source: SBC-4 6.5.2.
+    """
     fields = command.fields
     data = buffers.gather(command.data_out, min(fields.parameter_list_length, command.data_out_bytes))
     if len(data) < header.size_bytes:
@@ -274,18 +277,10 @@ def _selected_pages(unit: LogicalUnit, command: Command, header: Layout, short: 
             raise InvalidFieldInParameterList("block_descriptor_length", layout=header)
         if len(data) < at + layout.size_bytes:
             raise ParameterListLengthError()
-        _check_descriptor(unit, layout, layout.unpack(data, at), at)
+        if layout.unpack(data, at).logical_block_length != unit.block_size_bytes:
+            raise InvalidFieldInParameterList("logical_block_length", layout=layout, base=at)
         at += layout.size_bytes
     return unit.modes.judge(data[at:], at)
-
-
-def _check_descriptor(unit: LogicalUnit, layout: Layout, descriptor: Any, base: int) -> None:
-    """A block descriptor may only say what already holds: 0 or the real number of blocks, and the real length."""
-    wanted = descriptor.number_of_logical_blocks
-    if wanted not in (0, unit.blocks) and not (layout is BLOCK_DESCRIPTOR and wanted == min(unit.blocks, 0xFFFFFFFF)):
-        raise InvalidFieldInParameterList("number_of_logical_blocks", layout=layout, base=base)
-    if descriptor.logical_block_length != unit.block_size_bytes:
-        raise InvalidFieldInParameterList("logical_block_length", layout=layout, base=base)
 
 
 def report_supported_operation_codes(unit: LogicalUnit, command: Command) -> Response:

@@ -192,7 +192,6 @@ def test_mode_select_accepts_the_block_descriptor_that_mode_sense_gave(host: Hos
         ("000000", "", Asc.PARAMETER_LIST_LENGTH_ERROR, None),
         ("00000008", "00000800", Asc.PARAMETER_LIST_LENGTH_ERROR, None),
         ("00000004", "00000800", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (3, None)),
-        ("00000008", "00000900" + "00000200", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (4, None)),
         ("00000008", "00000000" + "00001000", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (9, 7)),
         ("00000000", "3e00", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (4, 5)),
         ("00010000", "", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (1, None)),
@@ -200,6 +199,15 @@ def test_mode_select_accepts_the_block_descriptor_that_mode_sense_gave(host: Hos
 )
 def test_mode_select_refuses_lists_that_lie(host: Host, head: str, pages: str, asc: Asc, pointer: object) -> None:
     refused(select_6(host, bytes.fromhex(pages), bytes.fromhex(head)), asc, pointer)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2048, 2304, 0xFFFFFFFF])
+def test_the_number_of_blocks_of_a_descriptor_is_not_looked_at(host: Host, blocks: int) -> None:
+    """SBC-4 6.5.2.2 and 6.5.2.3: ignored where MODE SELECT can't change the capacity."""
+    assert select_6(host, blocks.to_bytes(4, "big") + b"\0\0\2\0", bytes.fromhex("00000008")).good
+    long = bytes.fromhex("0000000001000010") + blocks.to_bytes(8, "big") + bytes(4) + b"\0\0\2\0"
+    assert host.run(cdb.MODE_SELECT_10.pack(pf=1, parameter_list_length=len(long)), long).good
+    assert host.run(cdb.READ_CAPACITY_10.pack()).data.hex() == "000007ff" + "00000200"
 
 
 def test_mode_select_refuses_what_it_can_not_do(host: Host) -> None:
