@@ -23,7 +23,14 @@ from tcmu_gluster.scsi.copy_descriptors import (
 )
 from tcmu_gluster.scsi.copy_parts import Side, Work, move, put
 from tcmu_gluster.scsi.copy_sense import DESTINATION, SOURCE, CopyAborted, PartFailed
-from tcmu_gluster.scsi.sense import Asc, InvalidFieldInCdb, SenseKey, UnitAttention, pack_sense
+from tcmu_gluster.scsi.sense import (
+    Asc,
+    InvalidFieldInCdb,
+    ParameterListLengthError,
+    SenseKey,
+    UnitAttention,
+    pack_sense,
+)
 from tcmu_gluster.wire.layout import Layout
 
 if TYPE_CHECKING:
@@ -48,10 +55,12 @@ def extended_copy_lid4(unit: LogicalUnit, command: Command) -> Result:
 
 
 def parameter_list(command: Command) -> bytes:
-    """The parameter list of a CDB with PARAMETER LIST LENGTH: as much of it as was sent."""
+    """The parameter list, as long as the CDB says. Raises ParameterListLengthError if less was sent."""
     length = command.fields.parameter_list_length
     command.data_out_wanted = length
-    return buffers.gather(command.data_out, min(length, command.data_out_bytes))
+    if command.data_out_bytes < length:
+        raise ParameterListLengthError()
+    return buffers.gather(command.data_out, length)
 
 
 def _extended_copy(unit: LogicalUnit, command: Command, layout: Layout, service_action: int) -> Result:

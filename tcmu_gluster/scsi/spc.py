@@ -265,7 +265,7 @@ def _selected_pages(unit: LogicalUnit, command: Command, header: Layout, short: 
     """
     fields = command.fields
     data = buffers.gather(command.data_out, min(fields.parameter_list_length, command.data_out_bytes))
-    if len(data) < header.size_bytes:
+    if len(data) < max(fields.parameter_list_length, header.size_bytes):
         raise ParameterListLengthError()
     head = header.unpack(data)
     if head.medium_type:
