@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.background import State
 from tcmu_gluster.scsi.command import Command, Nexus, Status
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.overlap import EXCLUSIVE
 from tcmu_gluster.scsi.sense import SenseKey, parse_sense
-from tcmu_gluster.scsi.table import COMMANDS, WHOLE_UNIT, Data, Entry
+from tcmu_gluster.scsi.table import COMMANDS, WHOLE_UNIT, Data, Entry, Feature
 from tcmu_gluster.scsi.target import Target
 from tcmu_gluster.wire.layout import Bits, Const
+from tests.doubles.copying import populate_list, write_list
 from tests.doubles.host import Answer, Host, memory
 
 BLOCKS = 64
@@ -34,7 +36,7 @@ BEFORE = bytes(range(256)) * (BLOCKS * 2)
 class Shadow:
     """A small disk with known content, and everything unexpected it reported."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, copies: Optional[CopyManager] = None, **options: Any) -> None:
         self.reported: list[BaseException] = []
         self.backend = memory(BLOCKS * 512)
         self.unit = LogicalUnit(
@@ -42,6 +44,7 @@ class Shadow:
             UnitOptions(**options),
             report=lambda command, error: self.reported.append(error),
             clock=lambda: 1e9,
+            copies=copies,
             later=lambda seconds, function: self.later.append(function),
         )
         self.later: list[Any] = []
@@ -72,7 +75,10 @@ SHADOWS = {
         removable=True, block_size_bytes=4096, background_bytes_per_second=1 << 20, write_same_to_the_end=True
     ),
     "small transfers": Shadow(maximum_transfer_bytes=8 * 512, maximum_write_same_bytes=4 * 512),
+    "tokens": Shadow(CopyManager(lambda: 1e9, lambda length: b"\7" * length)),
 }
+PAIRS = [(row, kind) for row in COMMANDS for kind in SHADOWS if bool(row.needs & Feature.TOKENS) == (kind == "tokens")]
+ZERO_TOKEN = b"\xff\xff\x00\x01\x00\x00\x01\xf8" + bytes(504)
 
 
 @cache  # making strategies takes longer than drawing from them
@@ -108,6 +114,10 @@ def parameter_lists() -> st.SearchStrategy[bytes]:
         body = b"".join(struct.pack(">QI4x", *one) for one in of)
         return struct.pack(">HH4x", len(body) + 6, len(body)) + body
 
+    def token_list(of: list[tuple[int, int]], delete: int, short: int) -> bytes:
+        made = write_list(ZERO_TOKEN, *of, delete=delete) if delete < 2 else populate_list(*of, rtv=short & 1)
+        return made[: len(made) - short]
+
     block = st.sampled_from([bytes(512), b"\xa5" * 512])
     patterns = st.builds(  # of SANITIZE and FORMAT UNIT, and pages of SEND DIAGNOSTIC
         lambda first, flags, length, pattern: struct.pack(">BBH", first, flags, length) + pattern,
@@ -118,6 +128,7 @@ def parameter_lists() -> st.SearchStrategy[bytes]:
         patterns,
         st.builds(lambda one, count: one * count, block, st.integers(0, 20)),
         st.builds(unmap_list, ranges),
+        st.builds(token_list, ranges, st.integers(0, 3), st.sampled_from([0, 0, 0, 1, 16])),
         st.builds(lambda head, page: head + page, st.sampled_from([bytes(4), bytes(8)]), st.binary(max_size=40)),
         st.binary(max_size=600),
     )
@@ -143,12 +154,12 @@ def named_blocks(row: Entry, raw: bytes, data: bytes, block: int) -> list[tuple[
     first, end = row.extent(fields)
     if (first, end) != WHOLE_UNIT:
         return [(first * block, end * block)]
-    ranges = [struct.unpack_from(">QI", data, at) for at in range(8, len(data) - 15, 16)]
+    head = 536 if row.layout is cdb.WRITE_USING_TOKEN else 8
+    ranges = [struct.unpack_from(">QI", data, at) for at in range(head, len(data) - 15, 16)]
     return [(lba * block, (lba + blocks) * block) for lba, blocks in ranges]
 
 
-@pytest.mark.parametrize("kind", list(SHADOWS))
-@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+@pytest.mark.parametrize(("row", "kind"), PAIRS, ids=lambda part: getattr(part, "name", part))
 @settings(max_examples=25)
 @given(draw=st.data())
 def test_random_commands_of_every_row(row: Entry, kind: str, draw: st.DataObject) -> None:
