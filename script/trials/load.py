@@ -143,6 +143,10 @@ class Load:
         """Whether a command was refused after that time."""
         return bool(self.refusals) and self.refusals[-1] > since
 
+    def longest_seconds(self) -> float:
+        """What the slowest command took that ended GOOD."""
+        return max((told.ended - told.begun for every in self.good.values() for told in every), default=0.0)
+
     def acknowledged_within(self, begin: float, end: float) -> int:
         """Writes and flushes that were sent and answered GOOD within that time."""
         return sum(told.begun > begin and told.ended < end for kind in (WRITE, SYNC) for told in self.good[kind])

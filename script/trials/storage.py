@@ -301,7 +301,8 @@ class Trial:
         counts = ", ".join(f"{what} {number:,}" for what, number in sorted(load.counts.items()))
         self.lines.append(
             f"{name}: {told[WRITE]:,} writes and {told[SYNC]:,} flushes acknowledged, {load.book.checked:,} blocks "
-            f"verified, {len(load.book.faults)} lost, torn or invented; {counts}"
+            f"verified, {len(load.book.faults)} lost, torn or invented; slowest answer "
+            f"{load.longest_seconds():.1f} s; {counts}"
         )
         self.problems += [f"{name}: {words}" for words in (*load.problems, *load.book.faults[:10])]
 
