@@ -6,9 +6,11 @@ logins    200 connections of one address at a time, each a whole login with a wr
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import resource
 import socket
 import statistics
@@ -27,6 +29,7 @@ USER, PASSWORD = "alice", "correct-horse-bat"
 READ_10 = bytes((0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0))
 IDLE_CONNECTIONS = 10_000
 LOGIN_CONNECTIONS = 200
+PHASES = ("alone", "idle", "logins")
 
 
 class GoodSession:
@@ -169,15 +172,24 @@ def p99(latencies: list[float]) -> float:
 
 def main() -> int:
     """Print a table."""
-    figures = measure()
-    for name in ("alone", "idle", "logins"):
-        took = figures[name]
-        print(f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=1, help="so often, in turns; the latencies are put together")
+    runs = [measure() for _ in range(parser.parse_args().times)]
+    together = {name: [took for run in runs for took in run[name]] for name in PHASES}
+    alone = p99(together["alone"])
+    for name, took in together.items():
+        print(
+            f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us "
+            f"({p99(took) / alone:.2f} times alone's)"
+        )
+    held, seconds = max(run["held"] for run in runs), max(run["opened_seconds"] for run in runs)
     print(
-        f"of {IDLE_CONNECTIONS} idle connections of one address {figures['held']} were kept, "
-        f"after the {figures['opened_seconds']:.1f} s in which they came"
+        f"of {IDLE_CONNECTIONS} idle connections of one address {held} were kept, "
+        f"after the {seconds:.1f} s in which they came"
     )
-    print(f"{figures['refused_per_second']:.0f} connections a second turned away or refused")
+    refused = ", ".join(f"{run['refused_per_second']:.0f}" for run in runs)
+    print(f"connections turned away or refused a second: {refused}")
+    print(f"load of the machine at the end: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     return 0
 
 
