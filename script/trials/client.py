@@ -12,6 +12,7 @@ import socket
 import struct
 from typing import Any, Optional
 
+from tcmu_gluster.iscsi.pdu import NO_TAG, NOP_OUT, Opcode
 from tests.doubles.initiator import Initiator, Task
 
 ABORT_TASK, LOGICAL_UNIT_RESET = 1, 5
@@ -89,9 +90,20 @@ class Client:
             if initiator.tasks[tag].status is not None:
                 self._answer(tag, initiator.tasks.pop(tag))
         for answer in initiator.others:
-            self._answer(answer.fields.initiator_task_tag, answer)
+            if answer.opcode == Opcode.NOP_IN and answer.fields.target_transfer_tag != NO_TAG:
+                self._pong(answer)
+            else:
+                self._answer(answer.fields.initiator_task_tag, answer)
         initiator.others.clear()
         initiator.every.clear()
+
+    def _pong(self, ping: Any) -> None:
+        """The target asks whether we live (RFC 7143 11.18): commands may have been silent for long."""
+        self.initiator.queue(
+            NOP_OUT, immediate=1, initiator_task_tag=NO_TAG, target_transfer_tag=ping.fields.target_transfer_tag,
+            lun=ping.fields.lun, cmd_sn=self.initiator.number(True),
+        )  # fmt: skip
+        self._send()
 
     def _answer(self, tag: int, value: Any) -> None:
         future = self._waiting.pop(tag, None)
