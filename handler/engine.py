@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.config.addresses import Portal, RuleKind
-from tcmu_gluster.config.cfgstring import StateId, parse_cfgstring
-from tcmu_gluster.config.disk_shape import PLAIN, DiskShape
-from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.iscsi.chap import NOBODY
 from tcmu_gluster.iscsi.login import Refusal
@@ -24,52 +22,19 @@ from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.target import Target
 
 from .accounts import accounts_of, discovery_account
-from .configuration import Configuration, Object
+from .configuration import Configuration
 from .denials import Denial, Denials
+from .engine_disk import EngineDisk, disk_of
 from .iscsi_front import IscsiFront
 from .portal_group import is_enabled
 from .targets import EngineTarget, TargetDirectory
-from .units import options_of, stop_background
-from .world import World, flush, make_unit, on_lease_lost, reason_of
+from .units import stop_background
+from .world import World, flush, on_lease_lost, reason_of
 
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 30.0
 """How long a backend may still hold commands of a disk that is taken away."""
-
-
-class EngineDisk:
-    """A disk of the engine: open, or waiting with a reason."""
-
-    def __init__(
-        self,
-        name: str,
-        backing: Backing,
-        serial: str,
-        size_bytes: int,
-        read_only: bool,
-        shape: DiskShape = PLAIN,
-        record: Optional[Mapping[str, Any]] = None,
-    ) -> None:
-        self.name, self.backing, self.serial, self.read_only = name, backing, serial, read_only
-        self.size_bytes, self.shape, self.record = size_bytes, shape, record or {}
-        self.reason = "it was not opened yet"
-        self.backend: Optional[Backend] = None
-        self.unit: Optional[LogicalUnit] = None
-
-    @property
-    def state(self) -> str:
-        """What `disk list` shows."""
-        return "online" if self.unit is not None else f"waiting: {self.reason}"
-
-    def take(self, backend: Backend) -> None:
-        """It is open now."""
-        self.backend, self.reason = backend, ""
-        options = options_of(self.shape, write_protected=self.read_only)
-        self.unit = make_unit(self.name, backend, self.serial, options, self.record)
-        if self.record.get("write_cache") is False:
-            self.unit.set_write_cache(False)
-        self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
 
 
 class GuardedTarget(EngineTarget):
@@ -159,7 +124,7 @@ class Engine:
             disk = self.disks.get(entry["name"])
             if disk is None:
                 try:
-                    disk = self._disk_of(entry)
+                    disk = disk_of(entry, self._world.disk_files)
                 except ConfigError as error:  # one broken disk never blocks the others
                     log.error("disk %s: %s", entry["name"], error)
                     disk = EngineDisk(
@@ -172,19 +137,6 @@ class Engine:
             if disk.unit is None:
                 fresh.append(disk)
         return fresh
-
-    def _disk_of(self, entry: Object) -> EngineDisk:
-        serial = str(entry.get("wwn") or "")
-        record = self._world.disk_files.read(serial) if serial else {}
-        named = parse_cfgstring(str(entry.get("config", "")))
-        if "uri" in record:
-            backing = parse_backing(str(record["uri"]))
-        elif isinstance(named, StateId):
-            raise ConfigError(f"no disk file of ours has the serial {serial!r}, so its URI isn't known")
-        else:
-            backing = named
-        size_bytes, read_only = int(entry.get("size") or 0), bool(record.get("read_only"))
-        return EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record), record)
 
     async def _drop_disks(self, wanted: Configuration) -> None:
         for name, disk in list(self.disks.items()):

@@ -16,7 +16,7 @@ from tcmu_gluster.tcmu.device_life import DeviceState
 
 from .. import backing_files
 from ..device import Device
-from ..engine import EngineDisk
+from ..engine_disk import EngineDisk
 from ..state import SERIAL, state_id_of
 from ..world import identity_of, reason_of
 from .context import Context, Report, now
@@ -285,8 +285,10 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
     before = facts["size_bytes"]
     if size_bytes == before:
         return now(f"disk {name} has {format_size(before)}", False, disk=facts)
-    if size_bytes <= 0 or size_bytes % BLOCK_BYTES:
-        raise OperationError(f"a disk has a whole number of blocks of {BLOCK_BYTES} bytes; {size_bytes} bytes are not")
+    served = context.engine.disks.get(name) or context.devices.find(name)
+    block_bytes = served.unit.block_size_bytes if served is not None and served.unit is not None else BLOCK_BYTES
+    if size_bytes <= 0 or size_bytes % block_bytes:
+        raise OperationError(f"a disk has a whole number of blocks of {block_bytes} bytes; {size_bytes} bytes are not")
     if size_bytes < before and not args["force"]:
         raise OperationError(
             f"disk {name} has {format_size(before)}; making it {format_size(size_bytes)} would lose what lies beyond; "
@@ -299,17 +301,23 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
     if size_bytes > before:
         real = await context.world.in_thread(backing_files.size_of, backing)
         if real is None or real < size_bytes:
-            await context.world.in_thread(backing_files.resize, backing, size_bytes)
+            await _resize_file(context, backing, size_bytes)
         await set_front(context, name, size_bytes)
     else:
         await set_front(context, name, size_bytes)
-        await context.world.in_thread(backing_files.resize, backing, size_bytes)
-        served = context.engine.disks.get(name) or context.devices.find(name)
+        await _resize_file(context, backing, size_bytes)
         if served is not None and served.backend is not None:
             await context.world.in_thread(served.backend.refresh_size)
     return now(
         f"disk {name} has {format_size(size_bytes)} now, {format_size(before)} before", disk=_describe(context, name)
     )
+
+
+async def _resize_file(context: Context, backing: Backing, size_bytes: int) -> None:
+    try:
+        await context.world.in_thread(backing_files.resize, backing, size_bytes)
+    except OSError as error:
+        raise OperationError(f"{backing} can't have {format_size(size_bytes)}: {reason_of(error)}") from error
 
 
 async def _resize_lio(context: Context, name: str, size_bytes: int) -> None:

@@ -18,7 +18,8 @@ from tcmu_gluster.scsi.identity import IDENTITY_KEYS
 
 from ..accounts import CHAP_KEYS
 from ..configuration import OURS, Configuration
-from ..engine import EngineDisk, peer_of
+from ..engine import peer_of
+from ..engine_disk import EngineDisk
 from ..portal_group import is_enabled
 from ..world import identity_of
 from . import disk, target

@@ -25,7 +25,10 @@ async def save(context: Context, args: dict[str, Any], report: Report) -> dict[s
     if args["file"] is None:
         context.state.save(root)
         return now(f"the configuration is saved in {context.state.path}")
-    await context.world.in_thread(write_whole, Path(args["file"]), as_text(root))
+    try:
+        await context.world.in_thread(write_whole, Path(args["file"]), as_text(root))
+    except OSError as error:
+        raise OperationError(f"{args['file']} can't be written: {error.strerror}") from error
     return now(f"the configuration is saved in {args['file']}")
 
 

@@ -73,9 +73,9 @@ def _create(path: str, size_bytes: int) -> int:
     try:
         os.ftruncate(descriptor, size_bytes)
         return os.fstat(descriptor).st_mode
-    except OSError:
+    except OSError as error:
         os.unlink(path)
-        raise
+        raise ConfigError(f"{path} can't be created with {size_bytes} bytes: {error.strerror}") from error
     finally:
         os.close(descriptor)
 

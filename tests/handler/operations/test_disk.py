@@ -223,3 +223,25 @@ def test_a_uri_too_long_for_lio_stands_in_our_own_file(tmp_path: Path) -> None:
         assert shown["state"] == "online" and shown["uri"] == uri
 
     run_desk(tmp_path, scenario)
+
+
+def test_a_disk_of_large_blocks_is_resized_in_large_blocks(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        uri = f"file://{tmp_path}/disk"
+        await desk.do("disk.create", name="b", uri=uri, size="64K", block_size="4096")
+        assert "blocks of 4096 bytes" in await desk.refused("disk.resize", name="b", size="65K", force=True)
+        assert "blocks of 4096 bytes" in await desk.refused("disk.resize", name="b", size="512", force=True)
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_size_that_the_file_system_has_not_is_one_sentence(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        uri = f"file://{tmp_path}/disk"
+        said = await desk.refused("disk.create", name="h", uri=uri, size="7.99E")
+        assert "can't be created with" in said and "File too large" in said
+        await desk.do("disk.create", name="h", uri=uri, size="64K")
+        said = await desk.refused("disk.resize", name="h", size="7.99E")
+        assert said.startswith(f"{uri} can't have ") and said.endswith("File too large")
+
+    run_desk(tmp_path, scenario)

@@ -265,3 +265,11 @@ def test_tcmu_runners_disk_that_import_has_made_is_ours() -> None:
     root = {"storage_objects": [theirs, other, elsewhere, None]}
     assert taken_over(root, present)["storage_objects"] == [ours, other, elsewhere, None]
     assert taken_over({"storage_objects": 7}, present) == {"storage_objects": 7}
+
+
+def test_a_place_that_can_not_be_written_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = tmp_path / "no" / "x.json"
+        assert await desk.refused("save", file=str(file)) == f"{file} can't be written: No such file or directory"
+
+    run_desk(tmp_path, scenario)
