@@ -238,10 +238,10 @@ def test_a_disk_of_large_blocks_is_resized_in_large_blocks(tmp_path: Path) -> No
 def test_a_size_that_the_file_system_has_not_is_one_sentence(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         uri = f"file://{tmp_path}/disk"
-        said = await desk.refused("disk.create", name="h", uri=uri, size="7.99E")
+        said = await desk.refused("disk.create", name="h", uri=uri, size="7.5E")
         assert "can't be created with" in said and "File too large" in said
         await desk.do("disk.create", name="h", uri=uri, size="64K")
-        said = await desk.refused("disk.resize", name="h", size="7.99E")
+        said = await desk.refused("disk.resize", name="h", size="7.5E")
         assert said.startswith(f"{uri} can't have ") and said.endswith("File too large")
 
     run_desk(tmp_path, scenario)
