@@ -37,6 +37,8 @@ HANDLE_LOST: Final = frozenset((errno.EBADF, errno.EBADFD))
 """Our handle was broken by a change of the volume's options while calls were under way (a fault of libgfapi)."""
 UNSUPPORTED: Final = frozenset((errno.EOPNOTSUPP, errno.ENOSYS))
 
+BRICK_BLOCK_BYTES: Final = 4096
+"""What a brick's file system gives back. Of a stripe of several bricks' data each has to give one."""
 _READ, _WRITE, _FLUSH, _DISCARD, _ZERO = range(5)
 _WORDS: Final = ("read", "write", "flush", "discard", "zerofill")
 
@@ -60,7 +62,8 @@ class GfapiBackend(Backend):
         try:
             self.size_bytes = self._file.fgetsize()
             self.identity = f"gluster:{volume.volume_id()}:{volume.gfid(backing.path)}"
-            self.capabilities = _probe(self._file, read_only)
+            granularity = BRICK_BLOCK_BYTES * volumes.stripe_bricks(volume.volfile())
+            self.capabilities = _probe(self._file, read_only, granularity)
         except OSError as error:
             self._file.close()
             raise ConfigError(f"{self.uri} can't be used: {error.strerror}") from error
@@ -124,8 +127,20 @@ class GfapiBackend(Backend):
         return 0 if self.read_only else self._start(_FLUSH, 0, 0, done)
 
     def discard(self, offset: int, length: int, done: Done) -> Outcome:
-        """Raises OSError(EOPNOTSUPP) where the volume's type can't."""
+        """Raises OSError(EOPNOTSUPP) where the volume's type can't. What holds no whole granule is zeroed instead."""
+        granule = self.capabilities.discard_granularity_bytes
+        is_piece = granule > BRICK_BLOCK_BYTES and offset + length < (-(-offset // granule) + 1) * granule
+        if is_piece and self.capabilities.can_discard:
+            return self._write_zeros(offset, length, done)
         return self._change_range(_DISCARD, self.capabilities.can_discard, offset, length, done)
+
+    def _write_zeros(self, offset: int, length: int, done: Done) -> Outcome:
+        """For the pieces of stripes: a dispersed volume that discards less than a stripe zeroes it and answers EIO."""
+
+        def written(outcome: Any) -> None:
+            done(outcome if isinstance(outcome, OSError) else 0)
+
+        return 0 if isinstance(self.write(offset, [memoryview(bytes(length))], written), int) else PENDING
 
     def zero(self, offset: int, length: int, done: Done) -> Outcome:
         """Raises OSError(EOPNOTSUPP) where the volume's type can't (disperse)."""
@@ -374,7 +389,7 @@ def _open_sentence(error: OSError, where: str) -> str:
     return f"{where} can't be opened: {reasons.get(error.errno or 0, error.strerror)}"
 
 
-def _probe(file: File, read_only: bool) -> Capabilities:
+def _probe(file: File, read_only: bool, discard_granularity_bytes: int) -> Capabilities:
     """Ask with calls that change nothing: a length of 0 is EINVAL where the call exists."""
 
     def can(call: Callable[[], object]) -> bool:
@@ -395,6 +410,7 @@ def _probe(file: File, read_only: bool) -> Capabilities:
         can_discard=not read_only and can(lambda: file.discard(0, 0)),
         can_zero=not read_only and can(lambda: file.zerofill(0, 0)),
         can_map=tells_holes(),
+        discard_granularity_bytes=discard_granularity_bytes,
     )
 
 

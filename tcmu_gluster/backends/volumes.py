@@ -23,6 +23,7 @@ from tcmu_gluster.native.symbols import LIBRARY, open_gfapi
 
 LOG_LIMIT_BYTES: Final = 8 << 20
 SLOW_CALL_THREADS: Final = 4
+DISPERSE: Final = "cluster/disperse"
 
 slow_calls = ThreadPoolExecutor(SLOW_CALL_THREADS, "gluster-slow")
 """Calls libgfapi has no asynchronous form of (SEEK_DATA), and reopening a file. Bounded: what waits, waits."""
@@ -53,6 +54,20 @@ def mount(backing: Backing, library: str = LIBRARY) -> Volume:
             volume = Volume(servers, backing.volume, log_path=path, log_level=level, gfapi=open_gfapi(library)).mount()
             _volumes[key] = volume
         return volume
+
+
+def stripe_bricks(volfile: str) -> int:
+    """On how many bricks the data of one stripe lies: all but the redundant ones of a dispersed volume, else 1."""
+    for section in volfile.split("end-volume"):
+        lines = [line.split() for line in section.splitlines() if line.strip()]
+        found = {words[0] if words[0] != "option" else words[1]: words for words in lines if len(words) > 1}
+        if (
+            found.get("type", ["", ""])[1] == DISPERSE
+            and "subvolumes" in found
+            and found.get("redundancy", [""])[-1].isdigit()
+        ):
+            return max(len(found["subvolumes"]) - 1 - int(found["redundancy"][-1]), 1)
+    return 1
 
 
 def bound_logs(limit_bytes: int = LOG_LIMIT_BYTES) -> None:

@@ -23,6 +23,7 @@ from tcmu_gluster.native.symbols import Gfapi, open_gfapi
 
 SEEK_DATA: Final = 3  # as on the wire: Linux numbers, on every client
 SEEK_HOLE: Final = 4
+VOLFILE_LIMIT_BYTES: Final = 4 << 20
 
 _MODES: Final = {
     "r": os.O_RDONLY,
@@ -183,6 +184,19 @@ class Volume:
         data = self._ffi.new("char[]", 16)
         count = self.gfapi.glfs_get_volumeid(self.fs, data, 16)
         return bytes(self._ffi.buffer(data, count)).hex()
+
+    def volfile(self) -> str:
+        """The graph of translators that this client has, as glusterd wrote it; '' if it can't be told."""
+        try:
+            size_bytes = -self.gfapi.glfs_get_volfile(self.fs, self._ffi.NULL, 0)
+            if not 0 < size_bytes <= VOLFILE_LIMIT_BYTES:
+                return ""
+            data = self._ffi.new("char[]", size_bytes)
+            if self.gfapi.glfs_get_volfile(self.fs, data, size_bytes) != size_bytes:
+                return ""  # it has changed meanwhile
+        except OSError:  # a release without the call
+            return ""
+        return bytes(self._ffi.buffer(data)).decode("utf-8", "replace")
 
     def gfid(self, path: str) -> str:
         """The file's GFID, the name Gluster itself has for it, as 32 hexadecimal digits."""

@@ -33,6 +33,7 @@ class Judge(Enum):
     ZERO = "0 is success"
     COUNT = "0 or more is success, and the answer"
     POINTER = "anything but NULL is success, and the answer"
+    ANY = "whatever it is, it is the answer"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Function:
 
     def prototype(self, with_stat: bool) -> str:
         """The C type of a pointer to it."""
-        result = self.result or {Judge.POINTER: "void *", Judge.COUNT: "int64_t"}.get(self.judge, "int")
+        result = self.result or {Judge.POINTER: "void *", Judge.COUNT: "int64_t", Judge.ANY: "int64_t"}.get(
+            self.judge, "int"
+        )
         return f"{result} (*)({self.arguments}{', void *' * self.stats if with_stat else ''})"
 
 
@@ -62,6 +65,8 @@ FUNCTIONS: Final = (
     Function("glfs_init", _ZERO, "void *fs"),
     Function("glfs_fini", _ZERO, "void *fs"),
     Function("glfs_get_volumeid", _COUNT, "void *fs, char *id, size_t size", result="int"),
+    # Copies as much as the size says, however much there is; with too small a size: less than 0 by how much is missing.
+    Function("glfs_get_volfile", Judge.ANY, "void *fs, void *data, size_t size"),
     Function("glfs_open", _POINTER, "void *fs, const char *path, int flags"),
     Function("glfs_creat", _POINTER, "void *fs, const char *path, int flags, unsigned int mode"),
     Function("glfs_close", _ZERO, "void *file"),
@@ -171,7 +176,7 @@ class Gfapi:
             elif judge is Judge.ZERO:
                 failed = result != 0
             else:
-                failed = result < 0
+                failed = judge is Judge.COUNT and result < 0
             if failed:
                 number = ffi.errno or errno.EIO
                 raise OSError(number, os.strerror(number), name)

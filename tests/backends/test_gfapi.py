@@ -52,8 +52,8 @@ def double(request):
 def open_disk(port, loop, double):
     opened: list[GfapiBackend] = []
 
-    def make(path: str | None = None, size: int | None = MIB, **options) -> GfapiBackend:
-        backing = parse_backing(f"gluster://127.0.0.1:{port}/volume{path or f'/disk{next(_names)}'}")
+    def make(path: str | None = None, size: int | None = MIB, *, volume="volume", **options) -> GfapiBackend:
+        backing = parse_backing(f"gluster://127.0.0.1:{port}/{volume}{path or f'/disk{next(_names)}'}")
         backend = GfapiBackend(backing, loop.loop, create_size_bytes=size, library=double.path, **options)
         opened.append(backend)
         return backend
@@ -172,6 +172,36 @@ def test_what_the_volume_cannot_do_is_found_at_opening_or_learned(disk, loop, do
     with pytest.raises(OSError):
         loop.ask(lambda done: disk.discard(0, 4096, done))
     assert not disk.capabilities.can_discard
+
+
+def test_of_a_dispersed_volume_whole_stripes_of_brick_blocks_are_given_back(disk, open_disk):
+    assert disk.capabilities.discard_granularity_bytes == 4096
+    assert open_disk(volume="dispersed").capabilities.discard_granularity_bytes == 4 * 4096  # six bricks, two redundant
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 512), (16384, 512), (512, 16384), (8192, 16384 + 8191), (16384, 16383)]
+)
+def test_of_a_dispersed_volume_pieces_of_granules_are_zeroed_and_not_discarded(open_disk, loop, double, offset, length):
+    disk = open_disk(volume="dispersed")
+    double.fail(libgfapi.DISCARD, errno.EIO)  # as Gluster answers where no whole stripe is in it
+    loop.write(disk, 0, b"x" * 65536)
+    assert loop.ask(lambda done: disk.discard(offset, length, done)) == 0
+    assert loop.read(disk, 0, 65536) == b"x" * offset + bytes(length) + b"x" * (65536 - offset - length)
+    with pytest.raises(OSError):
+        loop.ask(lambda done: disk.discard(16384, 16384, done))  # one whole granule goes to the volume
+
+
+def test_of_a_dispersed_volume_an_error_of_such_zeros_is_told(open_disk, loop, double):
+    disk = open_disk(volume="dispersed")
+    double.fail(libgfapi.WRITE, errno.ENOSPC)
+    with pytest.raises(OSError) as caught:
+        loop.ask(lambda done: disk.discard(0, 512, done))
+    assert caught.value.errno == errno.ENOSPC
+    read_only = open_disk(disk.uri.partition("dispersed")[2], None, volume="dispersed", read_only=True)
+    with pytest.raises(OSError) as caught:
+        loop.ask(lambda done: read_only.discard(0, 512, done))
+    assert caught.value.errno == errno.EROFS
 
 
 def test_map_comes_from_seek(disk, loop):

@@ -57,6 +57,7 @@ def test_an_unknown_mode_is_refused(volume):
 def test_the_volumes_and_a_files_ids_are_hexadecimal(volume):
     volume.fopen("/id", "w").close()
     assert volume.volume_id() == "ab" * 16
+    assert volume.volfile() == ""
     assert len(bytes.fromhex(volume.gfid("/id"))) == 16
     with pytest.raises(FileNotFoundError):
         volume.gfid("/absent")
