@@ -38,6 +38,8 @@ XLATOR_OPTIONS: Final[Mapping[str, str]] = {
     "*-quick-read": "pass-through",
     "*-read-ahead": "pass-through",
     "*-open-behind": "pass-through",
+    # A hand-over to another thread and back for each call, which ours are not in need of: they are asynchronous anyway.
+    "*-io-threads": "pass-through",
 }
 
 Answer = TypeVar("Answer")
