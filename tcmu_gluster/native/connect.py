@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -28,19 +28,24 @@ LOG_ERRORS: Final = 4
 """GF_LOG_ERROR of Gluster's logging.h; 7 is INFO, 8 DEBUG, 9 TRACE."""
 LOG_WARNINGS: Final = 5
 
-XLATOR_OPTIONS: Final[Mapping[str, str]] = {
+PASS_THROUGH: Final = ("pass-through", "true")
+XLATOR_OPTIONS: Final[Sequence[tuple[str, str, str]]] = (
     # Two gateways may serve one file at once, and a gateway may be killed at any time, so nothing may be cached or held
     # back in this process: a write that was acknowledged is at the bricks, a read comes from them. Each of these
     # translators then hands calls through, whatever the volume's options say. (It is faster as well: a disk's host
     # has caches of its own.)
-    "*-write-behind": "pass-through",
-    "*-io-cache": "pass-through",
-    "*-quick-read": "pass-through",
-    "*-read-ahead": "pass-through",
-    "*-open-behind": "pass-through",
+    ("*-write-behind", *PASS_THROUGH),
+    ("*-io-cache", *PASS_THROUGH),
+    ("*-quick-read", *PASS_THROUGH),
+    ("*-read-ahead", *PASS_THROUGH),
+    ("*-open-behind", *PASS_THROUGH),
     # A hand-over to another thread and back for each call, which ours are not in need of: they are asynchronous anyway.
-    "*-io-threads": "pass-through",
-}
+    ("*-io-threads", *PASS_THROUGH),
+    # Replication notes "this brick missed writes" up to a second (the default) after it acknowledged them. A brick that
+    # comes back meanwhile passes as whole, and old data is read from it: script/reliability returning-brick shows it.
+    ("*-replicate-*", "post-op-delay-secs", "0"),
+)
+"""What our side of a volume is told, whatever the volume's own options say: (translator's name, key, value)."""
 
 Answer = TypeVar("Answer")
 
@@ -111,6 +116,7 @@ def connect(
     log_path: str = os.devnull,
     log_level: int = LOG_ERRORS,
     limit_seconds: float = DEFAULT_LIMIT_SECONDS,
+    options: Sequence[tuple[str, str, str]] = XLATOR_OPTIONS,
 ) -> Any:
     """The glfs_t of a volume whose bricks answer. Raises ConfigError; never takes much longer than limit_seconds."""
     deadline = time.monotonic() + limit_seconds
@@ -130,8 +136,8 @@ def connect(
     for server in servers:
         port = 0 if server.transport == "unix" else server.port
         gfapi.glfs_set_volfile_server(fs, server.transport.encode(), os.fsencode(server.host), port)
-    for xlator, key in XLATOR_OPTIONS.items():
-        gfapi.glfs_set_xlator_option(fs, xlator.encode(), key.encode(), b"true")
+    for xlator, key, value in options:
+        gfapi.glfs_set_xlator_option(fs, xlator.encode(), key.encode(), value.encode())
     # While connecting, Gluster's log goes to a file that lives as long as this takes: it holds the reason of a failure.
     with tempfile.NamedTemporaryFile(prefix="gluster-connect-", suffix=".log") as log:
         gfapi.glfs_set_logging(fs, os.fsencode(log.name), max(log_level, LOG_WARNINGS))

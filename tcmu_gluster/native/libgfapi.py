@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native import require_shim
-from tcmu_gluster.native.connect import DEFAULT_LIMIT_SECONDS, LOG_ERRORS, Server, connect
+from tcmu_gluster.native.connect import DEFAULT_LIMIT_SECONDS, LOG_ERRORS, XLATOR_OPTIONS, Server, connect
 from tcmu_gluster.native.symbols import Gfapi, open_gfapi
 
 SEEK_DATA: Final = 3  # as on the wire: Linux numbers, on every client
@@ -146,10 +146,11 @@ class Volume:
         log_path: str = os.devnull,
         log_level: int = LOG_ERRORS,
         gfapi: Gfapi | None = None,
+        options: Sequence[tuple[str, str, str]] = XLATOR_OPTIONS,
     ) -> None:
         self.gfapi = gfapi or open_gfapi()
         self.servers, self.name = tuple(servers), name
-        self.log_path, self.log_level = log_path, log_level
+        self.log_path, self.log_level, self.options = log_path, log_level, options
         self._ffi = require_shim().ffi
         self._fs: Any = None
 
@@ -170,6 +171,7 @@ class Volume:
                 log_path=self.log_path,
                 log_level=self.log_level,
                 limit_seconds=limit_seconds,
+                options=self.options,
             )
         return self
 

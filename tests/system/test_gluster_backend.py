@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -250,6 +251,41 @@ def test_options_changed_under_load_break_nothing(server, disk, loop):
     assert alive[0] == 0
     assert failures == []
     assert write(loop, backend, 0, b"fine") == 4
+
+
+def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
+    """A client's graphs are folders of its own in /.meta; while replication delays, one lock serves many writes."""
+    volume = Volume([Server(server.host)], "three").mount()
+    server.gluster("volume", "profile", "three", "start")
+    file = volume.open("/delayed", os.O_RDWR | os.O_CREAT)
+
+    def option(translator: str, key: str) -> str:
+        path = f"/.meta/graphs/active/three-{translator}/options/{key}"
+        with volume.open(path, os.O_RDONLY) as file:
+            return file.pread(100, 0).decode().strip()
+
+    def locks() -> int:
+        info = ElementTree.fromstring(server.gluster("volume", "profile", "three", "info", "--xml"))
+        operations = [fop for brick in info.iter("brick") for fop in brick.iterfind("cumulativeStats//fop")]
+        return sum(int(fop.findtext("hits")) for fop in operations if fop.findtext("name") == "FINODELK")
+
+    def judge() -> None:
+        assert option("replicate-0", "post-op-delay-secs") == "0"
+        assert option("io-threads", "pass-through") == option("write-behind", "pass-through") == "true"
+        before = locks()
+        for _ in range(10):
+            file.pwrite(bytes(4096), 0)
+        assert locks() - before == 10 * 2 * 3  # taken and released, at three bricks
+
+    judge()
+    server.set_options("three", {"cluster.post-op-delay-secs": "2", "performance.io-cache": "on"})
+    deadline = time.monotonic() + 30
+    while len(volume.listdir("/.meta/graphs")) < 3:  # "active", the first graph and the new one
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    volume.stat("/")  # whoever asks next is the one that goes over to it
+    judge()
+    file.close()
 
 
 @pytest.mark.parametrize(
