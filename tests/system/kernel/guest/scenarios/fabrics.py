@@ -68,7 +68,7 @@ def use(device: str) -> None:
     expect(volume.on_the_brick("vm1", len(typed.pattern())) == typed.pattern(), "the Gluster file holds the bytes")
 
 
-@scenario(job="iser", limit=400)
+@scenario(job="iser", limit=1200)
 def iser() -> dict[str, str]:
     """Discovery and login over iSER on a dummy device with rdma_rxe."""
     daemon.uri("vm1")
@@ -88,7 +88,7 @@ def iser() -> dict[str, str]:
     return {"transcript": said}
 
 
-@scenario(job="fcoe", limit=400)
+@scenario(job="fcoe", limit=1200)
 def fcoe() -> None:
     """VN2VN over a veth pair: one end is the initiator, the other tcm_fc."""
     daemon.uri("vm1")

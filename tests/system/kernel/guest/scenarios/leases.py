@@ -37,7 +37,7 @@ def gateway(uri: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     )  # fmt: skip
     try:
         wait_for("the second gateway serves, or gives up",
-                 lambda: '"ready": true' in read(said) or process.poll() is not None, limit=240)  # fmt: skip
+                 lambda: '"ready": true' in read(said) or process.poll() is not None, limit=400)  # fmt: skip
         say(read(said))
         yield process
     finally:
@@ -46,7 +46,7 @@ def gateway(uri: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-@scenario(job="lease", limit=300)
+@scenario(job="lease", limit=900)
 def a_second_gateway_is_refused_in_a_sentence_while_lio_serves() -> None:
     """With the holder and when its time is up; reading is allowed; and the daemon is refused what an export holds."""
     backing = daemon.uri("leased")
@@ -68,7 +68,7 @@ def a_second_gateway_is_refused_in_a_sentence_while_lio_serves() -> None:
         expect(not list(lio.CORE.glob("*/held")), "and LIO has nothing of it")
 
 
-@scenario(job="lease", limit=600)
+@scenario(job="lease", limit=1200)
 def a_stopped_gateways_commands_never_reach_the_file_that_another_serves() -> dict[str, Any]:
     """SIGSTOP with a WRITE in LIO's ring; another gateway follows after the wait; what the first had is not written."""
     backing = daemon.uri("fenced")
@@ -95,11 +95,11 @@ def a_stopped_gateways_commands_never_reach_the_file_that_another_serves() -> di
                 data = load.copy_and_compare(session.disk(), 1)
             with contextlib.suppress(ProcessLookupError):  # the kernel ends a process that was stopped for so long
                 os.kill(served.pid, signal.SIGCONT)
-            wait_for("the stopped one has ended", lambda: not served.alive, limit=60)
+            wait_for("the stopped one has ended", lambda: not served.alive, limit=120)
             served.start()
-            wait_for("the first one says who holds the disk", lambda: "which may write" in shown("fenced"), limit=90)
+            wait_for("the first one says who holds the disk", lambda: "which may write" in shown("fenced"), limit=240)
             expect(volume.on_the_brick("fenced", len(data)) == data, "the file holds the second gateway's bytes alone")
-        wait_for("the first one serves again", lambda: "which may" not in shown("fenced"), limit=120)
+        wait_for("the first one serves again", lambda: "which may" not in shown("fenced"), limit=240)
         wait_for("the late write has ended, one way or the other", lambda: late.poll() is not None, limit=240)
         back = load.read_directly(local.device)
         expect(back in (data[: len(back)], bytes(len(back))), "the disk holds those bytes, or the repeated write")

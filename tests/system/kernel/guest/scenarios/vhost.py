@@ -22,7 +22,7 @@ targetcli /vhost delete {WWN}
 tcmu-gluster disk delete vm1 --keep-file
 """
 CONSOLE = Path("/run/nested.txt")
-LIMIT_SECONDS = 600
+LIMIT_SECONDS = 1200
 
 
 @scenario(job="vhost", limit=LIMIT_SECONDS + 300)
