@@ -47,6 +47,33 @@ class ExportOptions:
 
 def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     """Declare them on the parser's list of verbs."""
+    _add_export(verbs, common)
+    _add_daemon(verbs, common)
+
+    settings = verbs.add_parser(
+        "settings", parents=[common], help="list every setting, its value and where it comes from"
+    )
+    add_settings_flags(settings)
+    settings.set_defaults(run=run_settings)
+
+    initiators = verbs.add_parser(
+        "initiator-config",
+        parents=[common],
+        help="print what initiators should be told, with the computed time-outs",
+        description="Print multipath.conf, iscsid.conf, a udev rule, and what ESXi and Windows should be told, with "
+        "the time-outs that follow from the settings.",
+    )
+    initiators.add_argument("part", nargs="?", choices=tuple(PARTS), help="only this")
+    initiators.set_defaults(run=run_initiator_config)
+
+    add_import(verbs, common)
+
+    completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(run=run_completion)
+
+
+def _add_export(verbs: Any, common: argparse.ArgumentParser) -> None:
     export = verbs.add_parser(
         "export",
         parents=[common],
@@ -76,6 +103,8 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     add("--discovery-chap", metavar="USER:FILE", help="ask for this one before showing what there is")
     export.set_defaults(run=run_export)
 
+
+def _add_daemon(verbs: Any, common: argparse.ArgumentParser) -> None:
     serve = verbs.add_parser(
         "serve",
         parents=[common],
@@ -96,28 +125,6 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     recover.add_argument("--force", action="store_true", help="also while the daemon is running")
     add_settings_flags(recover)
     recover.set_defaults(run=run_recover)
-
-    settings = verbs.add_parser(
-        "settings", parents=[common], help="list every setting, its value and where it comes from"
-    )
-    add_settings_flags(settings)
-    settings.set_defaults(run=run_settings)
-
-    initiators = verbs.add_parser(
-        "initiator-config",
-        parents=[common],
-        help="print what initiators should be told, with the computed time-outs",
-        description="Print multipath.conf, iscsid.conf, a udev rule, and what ESXi and Windows should be told, with "
-        "the time-outs that follow from the settings.",
-    )
-    initiators.add_argument("part", nargs="?", choices=tuple(PARTS), help="only this")
-    initiators.set_defaults(run=run_initiator_config)
-
-    add_import(verbs, common)
-
-    completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
-    completion.add_argument("shell", choices=SHELLS)
-    completion.set_defaults(run=run_completion)
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:

@@ -42,9 +42,6 @@ def validate_iscsi_name(text: str) -> str:
     return name
 
 
-validate_iqn = validate_iscsi_name
-
-
 def _check_iqn(name: str, text: str) -> None:
     match = _IQN.fullmatch(name)
     if match is None:

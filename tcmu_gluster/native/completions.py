@@ -30,13 +30,6 @@ DEFAULT_SLOTS: Final = 4096
 RETRIED: Final = object()
 
 
-class Owner(Protocol):
-    """Who submitted: asked when a result isn't the expected one."""
-
-    def judge(self, slot: int, result: int) -> Any:
-        """The value for done: usually an OSError. result as libgfapi gave it, or -errno."""
-
-
 class Loop(Protocol):
     """What is needed of an event loop; asyncio's fits."""
 

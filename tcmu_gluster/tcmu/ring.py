@@ -166,10 +166,6 @@ class Ring:
         """What this kernel's mailbox says it understands."""
         return self._flags
 
-    def inflight_commands(self) -> tuple[RingCommand, ...]:
-        """Those commands, oldest first."""
-        return tuple(self._inflight.values())
-
     # -- take -------------------------------------------------------------------------------------------------------
 
     def refresh(self) -> bool:

@@ -148,33 +148,3 @@ class SlowBackend(Wrapper):
         """Let everything happen, also what follows from it."""
         while self.waiting:
             self.step()
-
-
-class LoopDouble:
-    """What a backend needs of an event loop. run() calls what was scheduled; ready(fd) plays a readable descriptor."""
-
-    def __init__(self) -> None:
-        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self.readers: dict[int, Callable[[], object]] = {}
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
-        """Later, in run(). deque.append is atomic, so any thread may call it."""
-        self._soon.append((callback, args))
-
-    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
-        """callback is what ready(fd) calls."""
-        self.readers[fd] = callback
-
-    def remove_reader(self, fd: int) -> bool:
-        """Forget a descriptor."""
-        return self.readers.pop(fd, None) is not None
-
-    def run(self) -> None:
-        """Call everything scheduled so far, and what that schedules."""
-        while self._soon:
-            callback, args = self._soon.popleft()
-            callback(*args)
-
-    def ready(self, fd: int) -> Optional[object]:
-        """The descriptor is readable."""
-        return self.readers[fd]()
