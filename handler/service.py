@@ -57,7 +57,8 @@ class Service:
         self.context = Context(
             world, StateFile(settings.state_file), self.engine, self.devices, lio=wants_lio(settings)
         )
-        self.control = ControlServer(settings.control_socket, Operations(self.context))
+        self.operations = Operations(self.context)
+        self.control = ControlServer(settings.control_socket, self.operations)
         self._tasks: list[asyncio.Task[None]] = []
         self._dbus: Optional[asyncio.Task[None]] = None
         self._lock = -1
@@ -65,14 +66,14 @@ class Service:
     async def start(self) -> None:
         """Everything that was saved is served afterwards, or waits with a reason. Raises ConfigError, OSError."""
         self._lock = lock_state(self.world.settings.state_file)
+        self.operations.hold()
         await self.control.start()
-        configuration, skipped = convert(self.context.state.load())
-        for sentence in skipped:
-            log.warning("saved configuration: %s", sentence)
-        if self.context.lio:
-            await self.world.in_thread(load_module)
-            await self.devices.start()
-        await self.engine.apply(configuration, strict=False)
+        try:
+            await self._restore()
+        except BaseException:
+            self.operations.give_up()
+            raise
+        self.operations.begin()
         watch = SpaceWatch(self._units, self.world.in_thread)
         self._tasks = [
             self.world.loop.create_task(work()) for work in (self._tick, self._retry, self._watch, watch.run)
@@ -81,6 +82,16 @@ class Service:
             self._dbus = self.world.loop.create_task(self._join_bus())
         self.notifier.ready(self._summary())
         log.info("ready: %s", self._summary())
+
+    async def _restore(self) -> None:
+        """What was saved, and LIO's rings."""
+        configuration, skipped = convert(self.context.state.load())
+        for sentence in skipped:
+            log.warning("saved configuration: %s", sentence)
+        if self.context.lio:
+            await self.world.in_thread(load_module)
+            await self.devices.start()
+        await self.engine.apply(configuration, strict=False)
 
     async def _join_bus(self) -> None:
         """Plain targetcli finds its backstore types on the system bus; without dbus-fast it doesn't find ours."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Optional
 
 from tcmu_gluster.control.operations import OPERATIONS, Shape, find
+from tcmu_gluster.errors import OperationError
 
 from . import access, disk, look, overview, session, target, tgt, tree, whole
 from .context import Context, Report
@@ -71,12 +72,47 @@ class Operations:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._lock = asyncio.Lock()
+        self._begun: Optional[asyncio.Event] = None
+        self._given_up = False
+        self.waiting = 0
+        """How many wait for the start."""
+
+    def hold(self) -> None:
+        """From now on everybody but who asks for the status waits, until begin() or give_up().
+
+        Before it was restored, the configuration is empty: a change of that would be saved over what there was.
+        """
+        self._begun = asyncio.Event()
+        self._context.starting = True
+
+    def begin(self) -> None:
+        """What was saved is there."""
+        self._context.starting = False
+        if self._begun is not None:
+            self._begun.set()
+
+    def give_up(self) -> None:
+        """It never will be: who waits is refused."""
+        self._given_up = True
+        self.begin()
+
+    async def _start_has_ended(self) -> None:
+        if self._begun is not None:
+            self.waiting += 1
+            try:
+                await self._begun.wait()
+            finally:
+                self.waiting -= 1
+        if self._given_up:
+            raise OperationError("the daemon could not start; its log says why")
 
     async def __call__(self, op: str, args: dict[str, Any], report: Report) -> dict[str, Any]:
         """Do one operation. Raises UsageError, OperationError, ConfigError, OSError."""
         row = find(op)
         checked = row.check(args)
         handler = HANDLERS[op]
+        if op != "status":
+            await self._start_has_ended()
         if row.shape is not Shape.NOW:
             return await handler(self._context, checked, report)
         async with self._lock:

@@ -32,6 +32,8 @@ class Context:
     started: float = field(default_factory=time.time)
     lio: bool = True
     """Whether this daemon serves LIO's devices."""
+    starting: bool = False
+    """Whether what was saved is still being restored."""
     targetcli: Callable[[], str] = lambda: "off"
     """Where plain targetcli finds us on D-Bus, or why not."""
 

@@ -30,6 +30,8 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
         },
         "lio": {"disks": len(devices), "waiting": len(devices) - serving} if context.lio else "off",
     }
+    if context.starting:
+        facts["starting"] = True
     if context.lio:
         facts["targetcli"] = context.targetcli()
     troubles = list(engine.troubles.values())

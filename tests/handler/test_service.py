@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,9 +17,12 @@ from typing import Any
 
 import pytest
 
-from handler.service import wants_lio
+from handler.notify import Notifier
+from handler.service import Service, wants_lio
 from tcmu_gluster.config.settings import Settings
-from tests.handler.daemon import settings
+from tcmu_gluster.control.client import ControlClient
+from tcmu_gluster.errors import OperationError
+from tests.handler.daemon import make_world, settings, until
 from tests.handler.process import Process
 
 IQN = "iqn.2013-10.com.redhat"
@@ -126,6 +130,89 @@ def test_status_is_quick_with_five_hundred_disks(daemon: Process) -> None:
         assert status["engine"] == {"disks": 500, "waiting": 0, "targets": 50, "sessions": 0}
         assert min(times) < 0.2
         assert len(client.call("disk.list")["items"]) == 500
+
+
+def saved_with_one_target(root: Path) -> Path:
+    """A state file with a disk in memory that a target shows."""
+    state = root / "etc" / "saveconfig.json"
+    state.parent.mkdir()
+    disk = {"name": "d", "plugin": "user", "config": "gluster/memory/d", "size": 65536, "wwn": "serial-d"}
+    group = {"tag": 1, "luns": [{"index": 0, "storage_object": "/backstores/user/d"}]}
+    target = {"fabric": "iscsi", "wwn": IQN, "tpgs": [group]}
+    state.write_text(json.dumps({"storage_objects": [disk], "targets": [target]}))
+    return state
+
+
+def test_who_asks_while_the_daemon_starts_changes_and_sees_what_was_saved(tmp_path: Path) -> None:
+    """A volume takes its time; meanwhile nobody may take the empty beginning for the configuration."""
+    state = saved_with_one_target(tmp_path)
+
+    async def scenario() -> None:
+        world = make_world(tmp_path)
+        opens, gate = world.open_backing, asyncio.Event()
+
+        async def slowly(*args: Any, **more: Any) -> Any:
+            await gate.wait()
+            return await opens(*args, **more)
+
+        world.open_backing = slowly  # type: ignore[method-assign]
+        service = Service(world, Notifier())
+
+        def ask(op: str, **args: Any) -> dict[str, Any]:
+            with ControlClient(tmp_path / "run" / "control.sock") as client:
+                return client.call(op, args)
+
+        starting = asyncio.create_task(service.start())
+        await until((tmp_path / "run" / "control.sock").exists)
+        made = asyncio.create_task(asyncio.to_thread(ask, "target.create", target=f"{IQN}:new"))
+        listed = asyncio.create_task(asyncio.to_thread(ask, "target.list"))
+        assert (await asyncio.to_thread(ask, "status"))["starting"] is True, "that question is answered"
+        assert not (made.done() or listed.done() or starting.done())
+        gate.set()
+        await starting
+        await made
+        assert IQN in [one["target"] for one in (await listed)["items"]]
+        assert [one["wwn"] for one in json.loads(state.read_text())["targets"]] == [IQN, f"{IQN}:new"]
+        assert "starting" not in await asyncio.to_thread(ask, "status")
+        await service.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_fails_refuses_who_waits_for_it_and_saves_nothing(tmp_path: Path) -> None:
+    state = saved_with_one_target(tmp_path)
+    before = state.read_text()
+
+    async def scenario() -> None:
+        world = make_world(tmp_path)
+        gate = asyncio.Event()
+
+        async def never(*args: Any, **more: Any) -> Any:
+            await gate.wait()
+            raise RuntimeError("out of order")
+
+        world.open_backing = never  # type: ignore[method-assign]
+        service = Service(world, Notifier())
+
+        def ask() -> str:
+            with ControlClient(tmp_path / "run" / "control.sock") as client:
+                try:
+                    return str(client.call("target.create", {"target": f"{IQN}:new"}))
+                except OperationError as error:
+                    return str(error)
+
+        starting = asyncio.create_task(service.start())
+        await until((tmp_path / "run" / "control.sock").exists)
+        asked = asyncio.create_task(asyncio.to_thread(ask))
+        await until(lambda: service.operations.waiting)
+        gate.set()
+        with pytest.raises(RuntimeError, match="out of order"):
+            await starting
+        await service.stop()
+        assert "the daemon could not start" in await asked
+        assert state.read_text() == before
+
+    asyncio.run(scenario())
 
 
 def test_lio_is_wanted_as_set_or_where_it_is(tmp_path: Path) -> None:

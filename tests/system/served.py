@@ -61,19 +61,28 @@ class Served:
 
     def _is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log()
-        return self.command("status").returncode == 0
+        status = self.command("status", "--json")
+        return status.returncode == 0 and "starting" not in json.loads(status.stdout)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it; a second stop does nothing."""
         if self.process is None:
             return
-        self.process.send_signal(how)
+        os.kill(self._pid(), how)
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+    def _pid(self) -> int:
+        """Of the daemon: nsenter stays in front of what it runs, and passes no signal on."""
+        assert self.process is not None
+        pid = self.process.pid
+        if Path(f"/proc/{pid}/comm").read_text() == "nsenter\n":
+            return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        return pid
 
     def log(self) -> str:
         """What it has said."""
