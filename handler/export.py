@@ -136,6 +136,7 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         loop.call_soon_threadsafe(stop.set)
 
     try:
+        await asyncio.sleep(0)  # a signal that came in the same turn of the loop is heard in the next one
         if stop.is_set():
             return 1  # while it was opened, which took its time: nobody has seen the disk
         if options.size not in (None, backend.size_bytes):
