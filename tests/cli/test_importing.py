@@ -11,7 +11,7 @@ import pytest
 from tcmu_gluster.cli.importing import Importer, read_plan
 from tcmu_gluster.cli.main import main
 from tcmu_gluster.control.client import DaemonUnreachable
-from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.errors import ConfigError, OperationError
 from tcmu_gluster.foreign.plan import Group, Plan, Step
 from tests.handler.daemon import Desk, run_desk
 
@@ -127,6 +127,47 @@ def test_a_group_that_fails_leaves_nothing_behind_and_the_next_is_done(tmp_path:
         assert [(one["target"], len(one["luns"])) for one in shown] == [(f"{IQN}:b", 1)]
         assert shown[0]["luns"][0]["serial"] == "beaf21", "the identity of the target that has it now"
         assert (tmp_path / "a").exists()
+
+    on_desk(tmp_path, scenario)
+
+
+def test_wherever_it_fails_the_state_is_what_it_was(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        image(tmp_path, name)
+    text = (f"<target {IQN}>\nbacking-store {tmp_path}/a\nbacking-store {tmp_path}/b\nincominguser joe secretsecret1\n"
+            "state offline\n</target>\n")  # fmt: skip
+
+    class Failing(Waiting):
+        """Refuses the operation whose number that is, counted from 0."""
+
+        left = 0
+
+        def call(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+            if name != "tgt.show":
+                self.left -= 1
+                if self.left == -1:
+                    raise OperationError("not today")
+            return super().call(name, args)
+
+    def kept(desk: Desk) -> Any:
+        root, records = desk.saved(), sorted(path.name for path in tmp_path.rglob("disks/*"))
+        ours = {
+            key: value for key, value in root.pop("tcmu_gluster").items() if value
+        }  # of no accounts there may be a list
+        return root, ours, records
+
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=f"{IQN}:other")
+        before = kept(desk)
+        plan = read_plan(conf(tmp_path, text), "")
+        for number in range(len(plan.groups[0].steps)):
+            daemon = Failing(desk)
+            daemon.left = number
+            outcomes = await asyncio.to_thread(Importer(daemon).run, plan)
+            assert "not today" in outcomes[0]["reason"]
+            assert kept(desk) == before, number
+        outcomes, _ = await imported(desk, plan)
+        assert outcomes[0]["outcome"] == "done" and kept(desk) != before
 
     on_desk(tmp_path, scenario)
 
