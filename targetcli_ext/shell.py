@@ -20,6 +20,7 @@ from typing import Any, Optional
 from tcmu_gluster import __version__
 from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.control.client import DaemonUnreachable
+from tcmu_gluster.control.streams import hold_standard_streams, nobody_reads
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
 from .configshell import ConfigShell, ExecutionError, Log
@@ -108,6 +109,8 @@ def run_line(shell: Shell, line: str) -> bool:
     except (ExecutionError, TcmuGlusterError) as error:
         shell.log.error(printable(str(error)))
         return False
+    except BrokenPipeError:
+        raise
     except Exception as error:  # rtslib's errors, and whatever a node did not foresee: the shell lives on
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
@@ -167,6 +170,17 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Optional[str]], list[str]]:
 
 def main(argv: Optional[Sequence[str]] = None, environ: Optional[Mapping[str, str]] = None) -> int:
     """Returns the exit code."""
+    hold_standard_streams()
+    try:
+        code = _main(argv, environ)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        nobody_reads()
+        return EXIT_REFUSED
+
+
+def _main(argv: Optional[Sequence[str]], environ: Optional[Mapping[str, str]]) -> int:
     environ = os.environ if environ is None else environ
     try:
         options, words = parse(sys.argv[1:] if argv is None else argv)
@@ -181,6 +195,8 @@ def main(argv: Optional[Sequence[str]] = None, environ: Optional[Mapping[str, st
         return _fail(str(error), EXIT_UNREACHABLE)
     except ConfigError as error:
         return _fail(str(error), EXIT_USAGE)
+    except BrokenPipeError:
+        raise
     except (ExecutionError, TcmuGlusterError, ImportError, OSError) as error:
         return _fail(str(error), EXIT_REFUSED)
     if words:

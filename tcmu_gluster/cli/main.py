@@ -19,6 +19,7 @@ from ..config.secret_file import read_secret
 from ..config.settings import load_settings
 from ..control.client import ControlClient, DaemonUnreachable
 from ..control.operations import OPERATIONS, Argument, Kind, Operation, UsageError
+from ..control.streams import hold_standard_streams, nobody_reads
 from ..errors import ConfigError, TcmuGlusterError
 from .completion import command_flag
 from .local import add_local_verbs, settings_flags
@@ -156,7 +157,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not complain
+        nobody_reads()
         return EXIT_REFUSED
     except (TcmuGlusterError, OSError) as error:
         if debug:
@@ -168,21 +169,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return _fail(
             error, json_wanted, f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it"
         )
-
-
-def hold_standard_streams() -> None:
-    """Whatever of standard input, output and error is closed is /dev/null from now on.
-
-    Otherwise a disk's file would get the free number, and be written what is meant for people.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-    sys.stdin = sys.stdin or os.fdopen(0)
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _fail(error: Exception, json_wanted: bool, sentence: str = "") -> int:

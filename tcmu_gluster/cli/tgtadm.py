@@ -18,6 +18,7 @@ from ..config.names import validate_iscsi_name
 from ..config.settings import load_settings
 from ..config.uri import parse_backing
 from ..control.client import ControlClient, DaemonUnreachable
+from ..control.streams import hold_standard_streams, nobody_reads
 from ..errors import ConfigError, TcmuGlusterError
 from . import tgt_show
 from .render import printable
@@ -397,11 +398,15 @@ def run(options: TgtOptions) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """One command line; returns the exit code."""
+    hold_standard_streams()
     try:
         text = run(parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.write(text)
         sys.stdout.flush()
         return 0
+    except BrokenPipeError:
+        nobody_reads()
+        return 1
     except TgtError as error:
         print(printable(str(error)) if error.bare else f"tgtadm: {printable(str(error))}", file=sys.stderr)
         if error.hint:
