@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from tcmu_gluster.config.settings import Settings
-from tcmu_gluster.errors import TcmuGlusterError
+from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
 from .bounds import make_front
@@ -207,7 +207,13 @@ def run(settings: Settings) -> int:
     under_systemd = "JOURNAL_STREAM" in os.environ
     form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)s: %(message)s"
     logging.basicConfig(level=level, format=form, stream=sys.stderr)
-    settings.state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        settings.state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder of the state file {settings.state_file} can't be made ({reason_of(error)}); choose another "
+            "with --state-file"
+        ) from error
     if settings.user:
         user = find_user(settings.user)
         settings.control_socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -47,7 +47,12 @@ def open_backing(
         return _large_enough(memory, backing, block_bytes)
     if backing.scheme not in ("file", "gluster"):
         raise ConfigError(f"{backing.scheme!r} is no kind of backing; use gluster, file or memory")
-    held = None if lease is None or read_only else _take(backing, lease, will_create=create_size_bytes is not None)
+    held, missing = None, ""
+    if lease is not None and not read_only:
+        try:
+            held = _take(backing, lease, will_create=create_size_bytes is not None)
+        except _NoPlace as error:
+            missing = str(error)
     try:
         open_ = FileBackend if backing.scheme == "file" else GfapiBackend
         backend: Backend = open_(backing, loop, create_size_bytes=create_size_bytes, read_only=read_only)
@@ -57,6 +62,8 @@ def open_backing(
             held.give_back()
         raise
     backend.lease = held
+    if missing:
+        log.warning("%s: no lease can be kept beside it (%s): another host may write to it", backing, missing)
     return backend
 
 
@@ -70,6 +77,10 @@ def _large_enough(backend: Backend, backing: Backing, block_bytes: int) -> Backe
     return backend
 
 
+class _NoPlace(Exception):
+    """Why no lease can be beside a plain file. It is served without one."""
+
+
 class KeptLease(Lease):
     """A lease that is renewed until it is given back."""
 
@@ -79,7 +90,7 @@ class KeptLease(Lease):
 
 
 def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLease]:
-    """The lease; None where it has no place, or there is no disk (opening says so). Raises LeaseHeld, ConfigError."""
+    """The lease; None if there is no disk (opening says so). Raises LeaseHeld, ConfigError, _NoPlace."""
     store = _store_of(backing)
     try:
         if store is None or not (will_create or store.exists()):
@@ -87,10 +98,7 @@ def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLea
         lease = acquire(str(backing), store, terms, make=KeptLease)
     except OSError as error:
         if backing.scheme == "file" and error.errno in NO_PLACE:
-            log.warning(
-                "%s: no lease can be kept beside it (%s): another host may write to it", backing, error.strerror
-            )
-            return None
+            raise _NoPlace(error.strerror) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None  # the folder is missing: opening the file says so
         raise ConfigError(

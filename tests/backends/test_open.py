@@ -122,3 +122,19 @@ def test_while_the_lease_has_lapsed_nothing_waiting_in_the_pool_reaches_the_file
     backend.close()
     assert (tmp_path / "disk").read_bytes()[512:1024] == b"x" * 512
     running.close()
+
+
+@pytest.mark.parametrize("size, warned", [(100, False), (1024, True)])
+def test_only_what_is_served_is_warned_about(loop, tmp_path, caplog, monkeypatch, size, warned):
+    def acquire(*args, **more):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tcmu_gluster.backends.open.acquire", acquire)
+    (tmp_path / "disk").write_bytes(bytes(size))
+    uri = parse_backing(f"file://{tmp_path}/disk")
+    if warned:
+        open_backing(uri, loop, lease=TERMS).close()
+    else:
+        with pytest.raises(ConfigError, match="less than one block"):
+            open_backing(uri, loop, lease=TERMS)
+    assert ("no lease can be kept beside it (Permission denied)" in caplog.text) == warned

@@ -286,3 +286,11 @@ def test_systemd_understands_the_units(tmp_path: Path, name: str) -> None:
     )
     ours = [line for line in run.stderr.splitlines() if name in line and "Failed to" not in line]
     assert ours == []
+
+
+def test_a_state_file_that_has_no_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ["--state-file", str(tmp_path / "file" / "saveconfig.json"), "--control-socket", str(tmp_path / "s")]
+    ended = subprocess.run([sys.executable, "-m", "handler", *words], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert "the folder of the state file" in ended.stderr and "--state-file" in ended.stderr
