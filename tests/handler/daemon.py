@@ -22,7 +22,7 @@ from tcmu_gluster.errors import ConfigError, OperationError
 from tests.doubles.fake_lio import FakeLio
 from tests.doubles.lio_host import LioHost
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 60.0
 """No test waits longer than this for anything."""
 
 

@@ -22,7 +22,7 @@ from tcmu_gluster.scsi.target import Target
 from tests.doubles.initiator import Initiator
 
 NAME = "iqn.2026-01.example:target"
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 """No test waits longer than this for anything."""
 
 

@@ -17,7 +17,7 @@ from handler.control_server import MOST_CLIENTS, ControlServer
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 60.0
 finished: list[str] = []
 
 

