@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from tcmu_gluster.backends.sidecar import sidecar_path
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
@@ -32,6 +33,23 @@ def options_of(shape: DiskShape, **others: Any) -> UnitOptions:
 def later(seconds: float, function: Callable[[], None]) -> None:
     """A unit's timer: the running loop's."""
     asyncio.get_running_loop().call_later(seconds, function)
+
+
+def trouble_of(unit: LogicalUnit) -> str:
+    """Why no host may use a unit until somebody decides, and what can be decided; '' if there is nothing."""
+    if not unit.trouble:
+        return ""
+    record = sidecar_path(unit.backend.uri.partition("?")[0]).rpartition("/")[2]
+    return (
+        f"{unit.trouble}; put a good copy of {record} back, or remove it (that gives them up), and open the disk anew"
+    )
+
+
+def tell_trouble(name: str, unit: LogicalUnit) -> None:
+    """What is wrong with a unit that was made, in the log."""
+    why = trouble_of(unit)
+    if why:
+        log.error("disk %s can't be used: %s", name, why)
 
 
 async def stop_background(unit: LogicalUnit) -> None:

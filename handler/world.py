@@ -26,7 +26,7 @@ from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, map_uio, open_uio
 
 from .lio import ask_lio
 from .state import DiskFiles
-from .units import later
+from .units import later, tell_trouble
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ def make_unit(
         log.error("disk %s: %s ended with an unforeseen %r", name, command, error, exc_info=error if trouble else None)
 
     identity = identity_of(serial, record or {}) if serial else None
-    return LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
+    unit = LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
+    tell_trouble(name, unit)
+    return unit
 
 
 def on_lease_lost(backend: Optional[Backend], lost: Callable[[str], object]) -> None:

@@ -18,6 +18,7 @@ from .. import backing_files
 from ..device import Device
 from ..engine_disk import EngineDisk
 from ..state import SERIAL, state_id_of
+from ..units import trouble_of
 from ..world import identity_of, reason_of
 from .context import Context, Report, now
 
@@ -259,6 +260,8 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     backend = served.backend if served is not None else None
     if backend is not None and backend.lease is not None:
         facts["lease"] = backend.lease.describe()
+    if served is not None and served.unit is not None and served.unit.trouble:
+        facts["trouble"] = trouble_of(served.unit)
     if device is not None:
         facts["device"] = str(device.uio)
         facts["config"] = device.uio.config

@@ -9,6 +9,7 @@ from typing import Any
 from tcmu_gluster import __version__
 from tcmu_gluster.tcmu.device_life import DeviceState
 
+from ..units import trouble_of
 from .context import Context, Report
 
 
@@ -37,6 +38,10 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
     troubles = list(engine.troubles.values())
     troubles += [f"disk {disk.name} waits: {disk.reason}" for disk in engine.disks.values() if disk.unit is None]
     troubles += [f"disk {d.name} waits: {d.reason}" for d in devices if d.state is DeviceState.FAILED]
+    disks: list[Any] = [*engine.disks.values(), *devices]
+    for served in disks:
+        if served.unit is not None and served.unit.trouble:
+            troubles.append(f"disk {served.name}: {trouble_of(served.unit)}")
     if troubles:
         facts["troubles"] = troubles
     return facts

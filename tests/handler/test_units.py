@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from handler.units import later, options_of, stop_background
+import pytest
+
+from handler.units import later, options_of, stop_background, tell_trouble, trouble_of
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.limits import UnitOptions
@@ -19,6 +21,18 @@ def test_options_follow_the_shape() -> None:
     assert (options.block_size_bytes, options.physical_block_bytes) == (512, 4096)
     assert (options.thin, options.removable, options.background_bytes_per_second) == (False, True, 7)
     assert options.write_protected
+
+
+def test_the_trouble_of_a_unit_says_what_can_be_done(caplog: pytest.LogCaptureFixture) -> None:
+    unit = LogicalUnit(memory())
+    assert trouble_of(unit) == ""
+    tell_trouble("vm1", unit)
+    assert caplog.text == ""
+    unit.keeper.note_damage("its checksum does not fit its contents")
+    unit.backend.uri = "gluster://host/volume/folder/vm1?debug=7"
+    tell_trouble("vm1", unit)
+    assert "disk vm1 can't be used" in caplog.text and "checksum" in caplog.text
+    assert "put a good copy of .vm1.tcmu-gluster back, or remove it" in trouble_of(unit)
 
 
 def test_a_background_operation_gives_way_to_the_loop_and_can_be_stopped() -> None:

@@ -39,6 +39,23 @@ def test_a_disk_is_made_shown_and_deleted(tmp_path: Path, front: str) -> None:
 
 
 @pytest.mark.parametrize("front", ["engine", "lio"])
+def test_a_damaged_record_beside_a_disk_is_a_sentence_wherever_one_looks(
+    tmp_path: Path, front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(desk: Desk) -> None:
+        (tmp_path / "vm1").write_bytes(bytes(MIB))
+        (tmp_path / ".vm1.tcmu-gluster").write_text("{}")
+        await desk.do("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1", front=front)
+        trouble = (await desk.do("disk.show", name="vm1"))["trouble"]
+        assert "damaged" in trouble and "remove" in trouble and ".vm1.tcmu-gluster" in trouble
+        assert (await desk.do("status"))["troubles"] == [f"disk vm1: {trouble}"]
+        assert f"disk vm1 can't be used: {trouble}" in caplog.text
+        assert (tmp_path / ".vm1.tcmu-gluster").read_text() == "{}"  # and it is left as it was
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
 def test_memory_disks_work_on_both_fronts(tmp_path: Path, front: str) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("disk.create", name="m", uri="memory:m?size=64K", front=front)

@@ -1,4 +1,4 @@
-"""Thin provisioning of a real Gluster volume as an initiator sees it: one that is full, and one that is dispersed."""
+"""A disk on a real Gluster volume as an initiator sees it: full, dispersed, and remembering beyond its process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 from tcmu_gluster import native
+from tcmu_gluster.backends.sidecar import sidecar_path
+from tcmu_gluster.native.connect import Server
+from tcmu_gluster.native.libgfapi import Volume
 from tests.doubles.initiator import Task
 from tests.system.export import Export
 from tests.system.gluster_server import BLOCK_OPTIONS, GlusterServer, why_unavailable
-from tests.system.torture import CHECK_CONDITION, GOOD, Player
+from tests.system.torture import CHECK_CONDITION, CONFLICT, GOOD, Player
 
 REASON = why_unavailable() or ("the C shim is not built" if native.shim is None else "")
 pytestmark = [
@@ -24,9 +27,11 @@ pytestmark = [
 
 MIB = 1 << 20
 BLOCK = 512
+IQN = "iqn.2026-11.test:disk"
 HEALING_SECONDS = 30
 """A brick looks at its free space every five seconds."""
 DATA_PROTECT, SPACE_ALLOCATION_FAILED = 0x7, 0x2707
+NOT_READY, MANUAL_INTERVENTION_REQUIRED = 0x2, 0x0403
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +46,14 @@ def server() -> Iterator[GlusterServer]:
 class Host(Player):
     """One initiator that asks, and waits for the answer."""
 
-    def __init__(self, export: Export) -> None:
-        super().__init__(0, export)
-        self.get_ready()
+    def __init__(self, export: Export, who: int = 0, *, ready: bool = True) -> None:
+        super().__init__(who, export)
+        if ready:
+            self.get_ready()
+            return
+        self.initiator.login()
+        while not self.initiator.full_feature:
+            self.exchange()
 
     def run(self, cdb: bytes, data_out: bytes = b"", read: int = 0) -> Task:
         task = self.initiator.scsi(cdb, data_out=data_out, read=read)
@@ -130,4 +140,45 @@ def test_what_is_promised_of_unmapping_is_what_the_volume_does(server: GlusterSe
             assert host.run(cdb, bytes(BLOCK)).status == GOOD
             expected[lba * BLOCK : (lba + 33) * BLOCK] = bytes(33 * BLOCK)
         assert host.read(0, 4 * MIB // BLOCK) == bytes(expected)
+        host.sock.close()
+
+
+def reserve_out(host: Host, action: int, key: int, new: int = 0, flags: int = 0) -> int | None:
+    """PERSISTENT RESERVE OUT of Write Exclusive; flags is byte 20 of its list."""
+    data = struct.pack(">QQ4xB3x", key, new, flags)
+    return host.run(struct.pack(">BBB2xIB", 0x5F, action, 1, len(data), 0), data).status
+
+
+def test_what_a_disk_remembers_is_on_the_volume_and_damage_is_no_reset(server: GlusterServer) -> None:
+    uri = f"gluster://{server.host}/disperse/remembers"
+    page = bytes.fromhex("0812000000000000ffffffff") + bytes(8)  # Caching: WCE 0
+    with Export(uri, "--size", "16M", "--iqn", IQN) as export:
+        host = Host(export)
+        assert reserve_out(host, 0, 0, 0xCAFE, flags=1) == GOOD  # REGISTER, APTPL
+        assert reserve_out(host, 1, 0xCAFE) == GOOD  # RESERVE
+        assert host.run(struct.pack(">BB2xBB", 0x15, 0x11, 24, 0), bytes(4) + page).status == GOOD  # MODE SELECT, SP
+        assert host.run(struct.pack(">BB4xIBB", 0xA4, 0x06, 5, 0, 0), b"mine\0").status == GOOD
+        host.sock.close()
+    with Export(uri, "--iqn", IQN) as export:  # another process, which might be on another host
+        host, other = Host(export), Host(export, 1)
+        assert host.run(struct.pack(">BB5xHB", 0x5E, 0, 255, 0), read=255).data[8:] == (0xCAFE).to_bytes(8, "big")
+        assert host.write(0, bytes(BLOCK)).status == GOOD
+        assert other.write(0, bytes(BLOCK)).status == CONFLICT
+        assert host.run(struct.pack(">BBB1xBB", 0x1A, 8, 0xC8, 255, 0), read=255).data[4:] == b"\x88" + page[1:]
+        assert host.run(struct.pack(">BB4xIBB", 0xA3, 0x05, 255, 0, 0), read=255).data[4:] == b"mine\0"
+        host.sock.close()
+        other.sock.close()
+    volume = Volume([Server(server.host)], "disperse").mount()
+    with volume.fopen(sidecar_path("/remembers"), "r+") as file:
+        record = file.read(1 << 16)
+        assert b"000000000000cafe" in record
+        file.pwrite(b"d", record.index(b"cafe"))
+    with Export(uri, "--iqn", IQN) as export:
+        host = Host(export, ready=False)
+        task = host.run(bytes(6))
+        while sense_of(task)[0] == 0x6:  # what a new nexus has to hear first
+            task = host.run(bytes(6))
+        assert sense_of(task) == (NOT_READY, MANUAL_INTERVENTION_REQUIRED)
+        assert sense_of(host.write(0, bytes(BLOCK))) == (NOT_READY, MANUAL_INTERVENTION_REQUIRED)
+        assert "checksum does not fit" in export.log()
         host.sock.close()
