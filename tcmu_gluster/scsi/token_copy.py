@@ -143,8 +143,9 @@ def _tokens(unit: LogicalUnit) -> Tokens:
 def write_using_token(unit: LogicalUnit, command: Command) -> Result:
     """WRITE USING TOKEN: into blocks of this unit, from wherever the token's are.
 
-    A token that ends before the ranges do leaves the rest as it was (partial ROD token usage), but for the last block
-    it reaches into, whose other bytes become zeros.  Source: SBC-4 5.59.
+    A token that ends before the ranges do leaves the rest as it was, but for the last block it reaches into, whose
+    other bytes become zeros; that is COPY TARGET DEVICE DATA UNDERRUN with the blocks that were written, and partial
+    ROD token usage for who asks later.  Source: SBC-4 5.59, 4.28.2.
     """
     data, fields = parameter_list(command), command.fields
     if not fields.parameter_list_length:
@@ -199,7 +200,10 @@ def _write(unit: LogicalUnit, copy: Copy, token: Optional[Token], offset: int, r
     if delete:
         tokens.end(token, Asc.TOKEN_DELETED)
     if reached < sum(blocks for _, blocks in ranges) * block:
-        copy.end(CopyStatus.PARTIAL_TOKEN)
+        underrun = CopyAborted(Asc.COPY_TARGET_DEVICE_DATA_UNDERRUN, residual=copy.moved_bytes // block)
+        response = underrun.response(unit.descriptor_sense)
+        copy.end(CopyStatus.PARTIAL_TOKEN, response)
+        return response
     return GOOD
 
 

@@ -47,6 +47,12 @@ def illegal(answer: Answer, asc: Asc = Asc.INVALID_FIELD_IN_PARAMETER_LIST) -> b
     return (answer.status, answer.key, answer.asc) == (Status.CHECK_CONDITION, SenseKey.ILLEGAL_REQUEST, asc)
 
 
+def underrun(answer: Answer, blocks: int) -> bool:
+    """What a token that is too short ends with, and how much was written.  Source: SBC-4 4.28.2."""
+    found = (answer.key, answer.asc, answer.information)
+    return found == (SenseKey.COPY_ABORTED, Asc.COPY_TARGET_DEVICE_DATA_UNDERRUN, blocks)
+
+
 class TestCopy:
     def test_data_named_by_a_token_come_to_another_unit(self, daemon: Daemon):
         one, two = daemon.units
@@ -83,7 +89,7 @@ class TestCopy:
         one, two = daemon.units
         fill(two, b"\xee" * 8192)
         populate(daemon.host, (0, 4))
-        assert write_using(daemon.hosts[1], token_of(daemon.host), (0, 3), (8, 8)).good
+        assert underrun(write_using(daemon.hosts[1], token_of(daemon.host), (0, 3), (8, 8)), 4)
         assert contents(two, 0, 1536) + contents(two, 4096, 512) == contents(one, 0, 2048)
         assert contents(two, 4096 + 512, 512) == b"\xee" * 512
         assert status_of(daemon.hosts[1], 8) == (0x03, 4)
@@ -93,9 +99,18 @@ class TestCopy:
         host = daemon.see(large)
         fill(large, b"\xee" * 16384)
         populate(daemon.host, (0, 9))
-        assert write_using(host, token_of(daemon.host), (0, 3)).good
+        assert underrun(write_using(host, token_of(daemon.host), (0, 3)), 2)
         assert contents(large, 0, 12288) == contents(daemon.units[0], 0, 4608) + bytes(8192 - 4608) + b"\xee" * 4096
         assert status_of(host, 8) == (0x03, 2)
+
+    def test_of_one_in_the_background_the_status_tells_that_the_token_was_too_short(self, daemon: Daemon):
+        populate(daemon.host, (0, 4))
+        host = daemon.hosts[1]
+        assert write_using(host, token_of(daemon.host), (0, 8), immed=1).good
+        data = host.run(receive(0x07, 8)).data
+        assert (data[5], data[12], data[16:24]) == (0x03, Status.CHECK_CONDITION, (4).to_bytes(8, "big"))
+        sense = data[32 : 32 + data[14]]
+        assert sense[2] == SenseKey.COPY_ABORTED and sense[3:7] == b"\0\0\0\4" and sense[12:14] == b"\x0d\x04"
 
     def test_the_zero_token_makes_holes(self, daemon: Daemon):
         two = daemon.units[1]
