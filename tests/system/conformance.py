@@ -59,7 +59,8 @@ SKIPS: tuple[tuple[str, str, str], ...] = (
         "physical blocks are as large as logical ones",
     ),
     (
-        r"GetLBAStatus\.UnmapSingle|Inquiry\.BlockLimits|Sanitize\.BlockErase|Unmap\..*|WriteSame1[06]\.Unmap.*",
+        r"GetLBAStatus\.UnmapSingle|Inquiry\.BlockLimits|Sanitize\.(BlockErase|Readonly|Reservations)|Unmap\..*|"
+        r"WriteSame1[06]\.Unmap.*",
         "thick",
         "the disk is not thin",
     ),
