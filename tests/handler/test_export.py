@@ -22,7 +22,8 @@ LIMIT_SECONDS = 60
 
 
 def export(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tcmu_gluster.cli.main", "export", *arguments]
+    """A child that hears SIGHUP also where the tests were started by nohup, which it respects otherwise."""
+    command = ["env", "--default-signal=HUP", sys.executable, "-m", "tcmu_gluster.cli.main", "export", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
