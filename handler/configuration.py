@@ -7,7 +7,8 @@
                          "private_luns": {IQN: [LUN, ...]},                 shows every LUN to those without an ACL,
                          "tids": {IQN: number},                             numbers targets for scripts,
                          "redirects": {IQN: {"portal", "permanent"}},       sends initiators elsewhere,
-                         "portals": [...], "accounts": {...}}               and tgtadm's words (operations/tgt.py)
+                         "portals": [...], "accounts": {...},               and tgtadm's words (operations/tgt.py),
+                         "moved": {IQN: {...}}}                             and of targets that LIO has now (moving.py)
 
 Keys that nobody here knows stay as they are.
 """
@@ -61,7 +62,7 @@ class Configuration:
         self.root["targets"] = [target for target in self.root["targets"] if target not in targets]
         self.root["storage_objects"] = [one for one in self.root["storage_objects"] if one not in disks]
         ours = self.root[OURS]
-        ours.update({key: {} for key in (*OF_TARGETS, "accounts") if key in ours})
+        ours.update({key: {} for key in (*OF_TARGETS, "accounts", "moved") if key in ours})
         ours.update({"portals": []} if "portals" in ours else {})
 
     # -- disks --------------------------------------------------------------------------------------------------------
@@ -85,8 +86,13 @@ class Configuration:
             )
         return disk
 
-    def add_disk(self, name: str, config: str, size_bytes: int, serial: str) -> Object:
-        """A new storage object in rtslib's words. control keeps tcmu-runner from vetoing it on a LIO host."""
+    def add_disk(self, name: str, config: str, size_bytes: int, serial: str, block_bytes: int = 512) -> Object:
+        """A new storage object in rtslib's words, so that LIO would make the same disk of it.
+
+        control says what the kernel would not assume: blocks that are not of 512 bytes; and that nobody waits for an
+        answer about it, because tcmu-runner would veto it.
+        """
+        blocks = f",hw_block_size={block_bytes}" if block_bytes != 512 else ""
         disk = {
             "name": name,
             "plugin": PLUGIN,
@@ -94,12 +100,16 @@ class Configuration:
             "size": size_bytes,
             "wwn": serial,
             "hw_max_sectors": 128,
-            "control": "nl_reply_supported=-1",
-            "attributes": {},
+            "control": f"nl_reply_supported=-1{blocks}",
+            "attributes": {"emulate_write_cache": 1},
             "alua_tpgs": [],
         }
         self.root["storage_objects"].append(disk)
         return disk
+
+    def set_write_cache(self, name: str, on: bool) -> None:
+        """Say in LIO's word whether a disk has a write cache. Raises OperationError."""
+        self.disk(name).setdefault("attributes", {})["emulate_write_cache"] = int(on)
 
     def remove_disk(self, name: str) -> None:
         """Forget a disk. Raises OperationError while a target shows it."""
@@ -143,6 +153,7 @@ class Configuration:
             "luns": [], "node_acls": [], "portals": [],
         }]}  # fmt: skip
         self.root["targets"].append(target)
+        self.of_targets("moved").pop(iqn, None)  # that was another one, and LIO has it or had it
         for portal in portals:
             self.add_portal(iqn, portal)
         self.number_targets()

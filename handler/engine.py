@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
@@ -98,6 +98,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self.troubles: dict[Portal, str] = {}
         """Portals that could not be opened, and why: tried again."""
+        self.served_elsewhere: Callable[[str], Optional[str]] = lambda serial: None
+        """serial -> who else of this daemon serves that disk: after a crash in the middle of a move both have it."""
 
     # -- applying -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +147,11 @@ class Engine:
                 await self.close_disk(name)
 
     async def _open(self, disk: EngineDisk) -> None:
+        elsewhere = self.served_elsewhere(disk.serial) if disk.serial else None
+        if elsewhere is not None:
+            disk.reason = f"{elsewhere} serves it too; take it away from one of them"
+            log.error("disk %s: %s", disk.name, disk.reason)
+            return
         create = disk.size_bytes if disk.backing.scheme == "memory" else None
         try:
             backend = await self._world.open_backing(

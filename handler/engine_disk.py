@@ -12,7 +12,7 @@ from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
-from .configuration import Object
+from .configuration import Object, switched_on
 from .state import DiskFiles
 from .units import options_of
 from .world import make_unit
@@ -33,6 +33,7 @@ class EngineDisk:
     ) -> None:
         self.name, self.backing, self.serial, self.read_only = name, backing, serial, read_only
         self.size_bytes, self.shape, self.record = size_bytes, shape, record or {}
+        self.write_cache = self.record.get("write_cache") is not False
         self.reason = "it was not opened yet"
         self.backend: Optional[Backend] = None
         self.unit: Optional[LogicalUnit] = None
@@ -47,7 +48,7 @@ class EngineDisk:
         self.backend, self.reason = backend, ""
         options = options_of(self.shape, write_protected=self.read_only)
         self.unit = make_unit(self.name, backend, self.serial, options, self.record)
-        if self.record.get("write_cache") is False:
+        if not self.write_cache:
             self.unit.set_write_cache(False)
         self.serial, self.size_bytes = self.unit.identity.serial, backend.size_bytes
 
@@ -64,4 +65,8 @@ def disk_of(entry: Object, files: DiskFiles) -> EngineDisk:
     else:
         backing = named
     size_bytes, read_only = int(entry.get("size") or 0), bool(record.get("read_only"))
-    return EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record), record)
+    disk = EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record), record)
+    attributes = entry.get("attributes")
+    if "write_cache" not in record and isinstance(attributes, dict):
+        disk.write_cache = switched_on(attributes.get("emulate_write_cache", 1))
+    return disk

@@ -2,8 +2,9 @@
 
 It reads JSON objects from standard input, a line each, and answers each with one on standard output:
 
-    {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache"}
-    {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}
+    {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache",
+     "kept"}
+    {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}     and lio_targets.py
     -> {"changed": bool, ...}    or    {"error": "one sentence"}
 
 The daemon never does this itself: a thread that waits in configfs can't even be killed, and it may wait for the
@@ -24,8 +25,15 @@ from typing import Any, Optional, Protocol
 
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
+from . import lio_targets
+
 CONTROL = "nl_reply_supported=-1"
 """Nobody waits for an answer about our devices: tcmu-runner, where it runs too, would veto them (tcmu_gluster/tcmu)."""
+OF_CREATION = frozenset({
+    "cmd_time_out", "dev_config", "dev_size", "emulate_write_cache", "hw_block_size", "nl_reply_supported",
+    "tmr_notification",
+})  # fmt: skip
+"""Attributes that create() decides, or that `config` and `size` say already."""
 
 
 class Lio(Protocol):
@@ -34,7 +42,9 @@ class Lio(Protocol):
     def find(self, name: str) -> Optional[Any]:
         """The user backstore of that name (config, size, wwn, exported, set_attribute, delete), or None."""
 
-    def create(self, name: str, config: str, size_bytes: int, serial: str, control: str) -> Any:
+    def create(
+        self, name: str, config: str, size_bytes: int, serial: str, control: str, max_sectors: Optional[int] = None
+    ) -> Any:
         """Make one; nothing is left of it if this raises."""
 
     def all(self) -> Iterator[Any]:
@@ -42,6 +52,10 @@ class Lio(Protocol):
 
     def make_reservation_directory(self) -> None:
         """<dbroot>/pr, without which the kernel fails every PERSISTENT RESERVE OUT; Debian's packages forget it."""
+
+    @property
+    def targets(self) -> lio_targets.Targets:
+        """The targets that show them."""
 
 
 class RtslibLio:
@@ -55,21 +69,26 @@ class RtslibLio:
         with contextlib.suppress(OSError):
             os.makedirs("/etc/target", exist_ok=True)
         self._root = rtslib_fb.RTSRoot()
+        self.targets: lio_targets.Targets = lio_targets.RtslibTargets(rtslib_fb, self._root)
 
     def find(self, name: str) -> Optional[Any]:
         try:
-            return RtslibObject(self._rtslib.UserBackedStorageObject(name))
+            return RtslibObject(self._rtslib.UserBackedStorageObject(name), self._rtslib)
         except self._rtslib.RTSLibNotInCFSError:
             return None
 
-    def create(self, name: str, config: str, size_bytes: int, serial: str, control: str) -> Any:
-        made = self._rtslib.UserBackedStorageObject(name, config=config, size=size_bytes, wwn=serial, control=control)
-        return RtslibObject(made)
+    def create(
+        self, name: str, config: str, size_bytes: int, serial: str, control: str, max_sectors: Optional[int] = None
+    ) -> Any:
+        made = self._rtslib.UserBackedStorageObject(
+            name, config=config, size=size_bytes, wwn=serial, control=control, hw_max_sectors=max_sectors
+        )
+        return RtslibObject(made, self._rtslib)
 
     def all(self) -> Iterator[Any]:
         for storage_object in self._root.storage_objects:
             if storage_object.plugin == "user":
-                yield RtslibObject(storage_object)
+                yield RtslibObject(storage_object, self._rtslib)
 
     def make_reservation_directory(self) -> None:
         os.makedirs(Path(self._root.dbroot) / "pr", exist_ok=True)
@@ -84,8 +103,8 @@ def real_lio() -> Lio:
 class RtslibObject:
     """A user backstore of rtslib."""
 
-    def __init__(self, storage_object: Any) -> None:
-        self._object = storage_object
+    def __init__(self, storage_object: Any, rtslib: Any) -> None:
+        self._object, self._rtslib = storage_object, rtslib
         self.name: str = storage_object.name
         self.hba = int(Path(storage_object.path).parent.name.rsplit("_", 1)[1])
         self.path = Path(storage_object.path)
@@ -114,6 +133,11 @@ class RtslibObject:
         finally:
             os.close(descriptor)
 
+    def add_alua_group(self, group: Mapping[str, Any]) -> None:
+        """A target port group as rtslib dumps it; the kernel makes the default one by itself."""
+        with contextlib.suppress(self._rtslib.RTSLibALUANotSupportedError):
+            self._rtslib.ALUATargetPortGroup.setup(self._object, dict(group), str)
+
     def delete(self) -> None:
         self._object.delete()
 
@@ -133,11 +157,13 @@ def create(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
             "choose another name or delete that one first"
         )
     lio.make_reservation_directory()
-    control = CONTROL
-    if request.get("block_bytes"):
-        control += f",hw_block_size={int(request['block_bytes'])}"
-    made = lio.create(name, config, size_bytes, str(request["serial"]), control)
+    kept = request.get("kept") or {}
+    block_bytes, sectors = int(request.get("block_bytes") or 0), kept.get("hw_max_sectors")
+    made = lio.create(
+        name, config, size_bytes, str(request["serial"]), _control(kept, block_bytes), int(sectors) if sectors else None
+    )
     try:
+        _give_back(made, kept)
         _set_optional(made, "cmd_time_out", str(int(request.get("cmd_time_out_seconds", 25))))
         _set_optional(made, "tmr_notification", "1")
         # The kernel's own default is off; ours is on, as on the engine: what must be stable is flushed or has FUA.
@@ -146,6 +172,24 @@ def create(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
         made.delete()
         raise
     return {"changed": True, "hba": made.hba, "serial": made.serial}
+
+
+def _control(kept: Mapping[str, Any], block_bytes: int) -> str:
+    """What stands in `control`: ours, and what LIO had for this disk before it was moved to the engine."""
+    words = [CONTROL, f"hw_block_size={block_bytes}"] if block_bytes else [CONTROL]
+    known = {word.partition("=")[0] for word in (CONTROL, "hw_block_size=")}
+    words += [word for word in str(kept.get("control") or "").split(",") if word.partition("=")[0] not in {*known, ""}]
+    return ",".join(words)
+
+
+def _give_back(made: Any, kept: Mapping[str, Any]) -> None:
+    """Attributes and ALUA groups that LIO had for this disk. What this kernel refuses stays as it has it."""
+    for attribute, value in (kept.get("attributes") or {}).items():
+        if attribute not in OF_CREATION:
+            with contextlib.suppress(OSError):
+                made.set_attribute(str(attribute), str(value))
+    for group in kept.get("alua_tpgs") or ():
+        made.add_alua_group(group)
 
 
 def _set_optional(made: Any, attribute: str, value: str) -> None:
@@ -195,7 +239,7 @@ def _present(lio: Lio, name: str) -> Any:
     return present
 
 
-VERBS = {"create": create, "resize": resize, "delete": delete, "list": list_}
+VERBS = {"create": create, "resize": resize, "delete": delete, "list": list_, **lio_targets.VERBS}
 
 
 def answer(request: Any, lio: Optional[Lio] = None) -> dict[str, Any]:

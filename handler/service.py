@@ -57,6 +57,7 @@ class Service:
         self.context = Context(
             world, StateFile(settings.state_file), self.engine, self.devices, lio=wants_lio(settings)
         )
+        self.engine.served_elsewhere = self._on_lio
         self.operations = Operations(self.context)
         self.control = ControlServer(settings.control_socket, self.operations)
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +111,13 @@ class Service:
             f"{len(self.devices.devices)} disks on LIO, {len(self.engine.disks)} disks ({waiting} waiting) and "
             f"{len(self.engine.directory.targets)} targets on the engine"
         )
+
+    def _on_lio(self, serial: str) -> Optional[str]:
+        """LIO's device with that serial, in words."""
+        for device in self.devices.devices.values():
+            if device.serial == serial and not device.leaving:
+                return f"LIO (backstore {device.name})"
+        return None
 
     def _units(self) -> list[LogicalUnit]:
         """The disks that are open now, on either front."""

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from tcmu_gluster.control.operations import OPERATIONS, Shape, find
 from tcmu_gluster.errors import OperationError
 
-from . import access, disk, look, overview, session, target, tgt, tree, whole
+from . import access, disk, look, move, overview, session, target, tgt, tree, whole
 from .context import Context, Report
 
 Handler = Callable[[Context, dict[str, Any], Report], Awaitable[dict[str, Any]]]
@@ -20,7 +20,7 @@ HANDLERS: dict[str, Handler] = {
     "disk.show": disk.show,
     "disk.resize": disk.resize,
     "disk.delete": disk.delete,
-    "disk.move": disk.move,
+    "disk.move": move.move,
     "disk.check": look.check,
     "disk.stats": look.stats,
     "target.create": target.create,

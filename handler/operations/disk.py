@@ -1,8 +1,9 @@
-"""disk create, list, show, resize, delete, move: on both fronts."""
+"""disk create, list, show, resize, delete: on both fronts."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from tcmu_gluster.config.cfgstring import to_cfgstring
@@ -17,6 +18,7 @@ from tcmu_gluster.tcmu.device_life import DeviceState
 from .. import backing_files
 from ..device import Device
 from ..engine_disk import EngineDisk
+from ..moving import KEPT
 from ..state import SERIAL, state_id_of
 from ..units import trouble_of
 from ..world import identity_of, reason_of
@@ -34,7 +36,7 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
     name, backing = args["name"], parse_backing(args["uri"])
     front = args["front"] or "engine"
     check_identity(args)
-    present = _describe(context, name)
+    present = describe(context, name)
     if present is not None:
         return _already(present, backing, front, args["size"])
     if front == "lio" and not context.lio:
@@ -49,8 +51,8 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
         if made_file:
             await _remove_quietly(context, backing)
         raise
-    made = _describe(context, name) or {}
-    return now(f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {_FRONTS[front]}", disk=made)
+    made = describe(context, name) or {}
+    return now(f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {FRONTS[front]}", disk=made)
 
 
 def check_identity(args: dict[str, Any]) -> None:
@@ -87,7 +89,7 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
         try:
             if front == "lio":
                 await context.world.in_thread(backend.close)
-                await _create_on_lio(context, disk)
+                await create_on_lio(context, disk)
             else:
                 disk.take(backend)
                 await _create_on_engine(context, disk)
@@ -164,7 +166,8 @@ def _refuse_twin(context: Context, name: str, *, uri: str = "", serial: str = ""
 async def _create_on_engine(context: Context, disk: EngineDisk) -> None:
     wanted = context.configuration.copy()
     config = to_cfgstring(disk.backing, state_id_of(disk.serial))
-    wanted.add_disk(disk.name, config, disk.size_bytes, disk.serial)
+    wanted.add_disk(disk.name, config, disk.size_bytes, disk.serial, disk.shape.logical_block_bytes)
+    wanted.set_write_cache(disk.name, disk.record.get("write_cache") is not False)
     context.engine.adopt(disk)
     try:
         await context.change(wanted)
@@ -174,7 +177,8 @@ async def _create_on_engine(context: Context, disk: EngineDisk) -> None:
         raise
 
 
-async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
+async def create_on_lio(context: Context, disk: EngineDisk, kept: Optional[Mapping[str, Any]] = None) -> None:
+    """Let LIO make its device and wait until we serve it; or leave nothing. kept: what LIO had for it before."""
     settings = context.world.settings
     request = {
         "do": "create",
@@ -185,6 +189,7 @@ async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
         "block_bytes": disk.shape.logical_block_bytes,
         "write_cache": disk.record.get("write_cache"),
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
+        "kept": {key: kept[key] for key in KEPT if key in kept} if kept else {},
     }
     context.devices.listen()
     await context.world.ask_lio(request)
@@ -199,15 +204,16 @@ async def _create_on_lio(context: Context, disk: EngineDisk) -> None:
 def _already(present: dict[str, Any], backing: Backing, front: str, size_bytes: Optional[int]) -> dict[str, Any]:
     same = present["uri"] == str(backing) and present["front"] == front
     if same and size_bytes in (None, present["size_bytes"]):
-        return now(f"disk {present['name']} is {backing}, served by {_FRONTS[front]}", False, disk=present)
+        return now(f"disk {present['name']} is {backing}, served by {FRONTS[front]}", False, disk=present)
     size = format_size(present["size_bytes"])
     raise OperationError(
-        f"there is a disk {present['name']} already ({present['uri']}, {size}, {_FRONTS[present['front']]}); "
+        f"there is a disk {present['name']} already ({present['uri']}, {size}, {FRONTS[present['front']]}); "
         "choose another name"
     )
 
 
-_FRONTS = {"lio": "LIO", "engine": "the engine"}
+FRONTS = {"lio": "LIO", "engine": "the engine"}
+"""How sentences name them."""
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
@@ -232,12 +238,14 @@ def _all(context: Context) -> list[dict[str, Any]]:
     return sorted(facts, key=lambda one: str(one["name"]))
 
 
-def _describe(context: Context, name: str) -> Optional[dict[str, Any]]:
+def describe(context: Context, name: str) -> Optional[dict[str, Any]]:
+    """What `disk list` shows of a disk, or None."""
     return next((one for one in _all(context) if one["name"] == name), None)
 
 
-def _find(context: Context, name: str) -> dict[str, Any]:
-    found = _describe(context, name)
+def find(context: Context, name: str) -> dict[str, Any]:
+    """The same. Raises OperationError if there is no such disk."""
+    found = describe(context, name)
     if found is None:
         raise OperationError(f"there is no disk {name!r}; `tcmu-gluster disk list` shows what there is")
     return found
@@ -250,7 +258,7 @@ async def list_(context: Context, args: dict[str, Any], report: Report) -> dict[
 
 async def show(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """All about one disk."""
-    facts = _find(context, args["name"])
+    facts = find(context, args["name"])
     if facts["serial"]:
         identity = identity_of(facts["serial"], context.world.disk_files.read(facts["serial"]))
         facts["naa"] = identity.naa_text
@@ -284,7 +292,7 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
 async def resize(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """The file first when it grows, the fronts first when it shrinks."""
     name, size_bytes = args["name"], args["size"]
-    facts = _find(context, name)
+    facts = find(context, name)
     before = facts["size_bytes"]
     if size_bytes == before:
         return now(f"disk {name} has {format_size(before)}", False, disk=facts)
@@ -312,7 +320,7 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
         if served is not None and served.backend is not None:
             await context.world.in_thread(served.backend.refresh_size)
     return now(
-        f"disk {name} has {format_size(size_bytes)} now, {format_size(before)} before", disk=_describe(context, name)
+        f"disk {name} has {format_size(size_bytes)} now, {format_size(before)} before", disk=describe(context, name)
     )
 
 
@@ -346,10 +354,10 @@ async def _resize_engine(context: Context, name: str, size_bytes: int) -> None:
 async def delete(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Take it from its front, then delete the file."""
     name = args["name"]
-    facts = _describe(context, name)
+    facts = describe(context, name)
     if facts is None:
         return now(f"there is no disk {name}", False)
-    await _take_away(context, facts)
+    await take_away(context, facts)
     if facts["serial"]:
         context.world.disk_files.delete(facts["serial"])
     if facts["uri"].startswith("memory:"):
@@ -365,7 +373,8 @@ async def delete(context: Context, args: dict[str, Any], report: Report) -> dict
     return now(f"disk {name} is gone, and its file {facts['uri']} too")
 
 
-async def _take_away(context: Context, facts: dict[str, Any]) -> None:
+async def take_away(context: Context, facts: dict[str, Any]) -> None:
+    """From its front, with its file left alone. Raises OperationError while a target shows it."""
     name = facts["name"]
     if facts["front"] == "lio":
         await context.world.ask_lio({"do": "delete", "name": name})
@@ -376,38 +385,3 @@ async def _take_away(context: Context, facts: dict[str, Any]) -> None:
     wanted = context.configuration.copy()
     wanted.remove_disk(name)
     await context.change(wanted)
-
-
-async def move(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
-    """The same file, serial and NAA behind the other front. Only a disk that no target shows can move."""
-    name, to = args["name"], args["to"]
-    facts = _find(context, name)
-    if facts["front"] == to:
-        return now(f"disk {name} is served by {_FRONTS[to]}", False, disk=facts)
-    if to == "lio" and not context.lio:
-        raise OperationError("this host has no LIO (or it is turned off in the settings)")
-    backing, serial = parse_backing(facts["uri"]), facts["serial"]
-    record = context.world.disk_files.read(serial)
-    read_only = bool(record.get("read_only"))
-    disk = EngineDisk(name, backing, serial, facts["size_bytes"], read_only, DiskShape.chosen(record), record)
-    await _take_away(context, facts)
-    try:
-        await _serve(context, disk, to)
-    except BaseException:
-        await _serve(context, disk, facts["front"])
-        raise
-    context.world.disk_files.write(
-        serial, {**record, "name": name, "uri": str(backing), "front": to, "read_only": read_only}
-    )
-    return now(
-        f"disk {name} is served by {_FRONTS[to]}, with the serial {serial} as before", disk=_describe(context, name)
-    )
-
-
-async def _serve(context: Context, disk: EngineDisk, front: str) -> None:
-    if front == "lio":
-        await _create_on_lio(context, disk)
-        return
-    size = disk.size_bytes if disk.backing.scheme == "memory" else None
-    disk.take(await context.world.open_backing(disk.backing, create_size_bytes=size, read_only=disk.read_only))
-    await _create_on_engine(context, disk)

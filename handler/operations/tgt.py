@@ -185,12 +185,15 @@ async def update(context: Context, args: dict[str, Any], report: Report) -> dict
         record["read_only"] = args["read_only"] == "yes"
     serial = args["serial"] or before
     kept = files.read(before)
-    if serial == before and record == kept:
+    cache_is_so = args["write_cache"] is None or found.write_cache is (args["write_cache"] == "on")
+    if serial == before and record == kept and cache_is_so:
         return now(f"LUN {lun} of {iqn} is so", False, disk=name)
     if serial != before and files.read(serial):
         raise OperationError(f"another disk has the serial {serial}")
     wanted = context.configuration.copy()
     wanted.disk(found.name)["wwn"] = serial
+    if args["write_cache"]:
+        wanted.set_write_cache(found.name, args["write_cache"] == "on")
     files.write(serial, record)
     try:
         await context.engine.close_disk(found.name)

@@ -194,8 +194,9 @@ _TABLE = (
     Operation("disk.delete", "Delete a disk and its file.", (
         _DISK, _flag("keep_file", Kind.FLAG, "leave the file where it is"),
     ), time_limit_seconds=300),
-    Operation("disk.move", "Let the other front serve a disk.", (
+    Operation("disk.move", "Let the other front serve a disk, and the targets that show it.", (
         _DISK, _flag("to", Kind.TEXT, "who serves it from now on", "lio", "engine", required=True),
+        _flag("together", Kind.FLAG, "also what can't stay behind: other disks and targets on the same portals"),
     ), time_limit_seconds=300),
     Operation("disk.check", "Say whether a backing can be reached, and what is there.", (
         _word("uri", Kind.URI, "gluster://server/volume/path, file:///path or memory:NAME?size=64M"),

@@ -63,6 +63,7 @@ class Desk:
         self.root = root
         self.host = LioHost(root)
         self.lio = FakeLio()
+        self.lio.targets.saved = root / "etc-target" / "saveconfig.json"
         self.world = make_world(root, self.host, ask_lio=self.ask_lio, **more)
         self.directory = TargetDirectory()
         self.engine = Engine(self.world, IscsiFront(self.world.loop, self.directory), self.directory)
@@ -79,7 +80,11 @@ class Desk:
             raise OperationError(result["error"])
         name = request.get("name", "")
         if result["changed"] and request["do"] == "create":
-            self.host.add(name, request["config"], request["size_bytes"], minor=result["hba"], serial=request["serial"])
+            device = self.host.add(
+                name, request["config"], request["size_bytes"], minor=result["hba"], serial=request["serial"]
+            )
+            device.write("attrib/hw_block_size", str(request.get("block_bytes") or 512))
+            device.write("attrib/emulate_write_cache", self.lio.objects[name].attributes["emulate_write_cache"])
         elif result["changed"] and request["do"] == "delete":
             self.host.remove(name)
         elif result["changed"] and request["do"] == "resize":

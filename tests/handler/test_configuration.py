@@ -253,3 +253,14 @@ def test_a_new_lun_does_not_take_a_number_under_which_an_initiator_sees_another(
     made.credentials(IQN, HOST)["mapped_luns"][0]["index"] = 0
     made.map_lun(IQN, "b", 0, None)
     assert made.visible_luns(IQN, HOST) == {0: ("a", False), 1: ("b", False)}
+
+
+def test_a_storage_object_says_what_the_kernel_would_not_assume() -> None:
+    """rtslib hands `control` to the kernel, whose default is blocks of 512 bytes and no write cache (da_emulate_*)."""
+    configuration = Configuration()
+    assert configuration.add_disk("a", "gluster/x", 1, "s")["control"] == "nl_reply_supported=-1"
+    big = configuration.add_disk("b", "gluster/y", 1, "t", 4096)
+    assert big["control"] == "nl_reply_supported=-1,hw_block_size=4096"
+    assert big["attributes"] == {"emulate_write_cache": 1}
+    configuration.set_write_cache("b", False)
+    assert configuration.disk("b")["attributes"] == {"emulate_write_cache": 0}

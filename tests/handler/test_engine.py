@@ -221,3 +221,40 @@ def test_a_disk_that_another_gateway_took_waits_its_sessions_end_and_it_comes_ba
         await end(engine)
 
     asyncio.run(scenario())
+
+
+def test_a_disk_that_lio_serves_too_waits(tmp_path: Path) -> None:
+    """A crash in the middle of a move leaves it with both; two fronts on one file would not know of each other."""
+
+    async def scenario() -> None:
+        engine = make_engine(tmp_path)
+        engine.served_elsewhere = {"serial-a": "LIO (backstore a)"}.get
+        await engine.apply(two_disks())
+        assert engine.disks["a"].state == "waiting: LIO (backstore a) serves it too; take it away from one of them"
+        assert engine.disks["b"].state == "online" and set(engine.directory.targets[IQN].target.luns) == {1}
+        engine.served_elsewhere = lambda serial: None
+        await engine.retry()
+        assert engine.disks["a"].state == "online"
+        await end(engine)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("attribute", "record", "on"), [
+    (1, {}, True), (0, {}, False), ("0", {}, False),
+    (1, {"write_cache": False}, False), (0, {"write_cache": True}, True),
+])  # fmt: skip
+def test_the_write_cache_is_as_the_state_says_in_lios_word(
+    tmp_path: Path, attribute: Any, record: dict[str, Any], on: bool
+) -> None:
+    async def scenario() -> None:
+        engine = make_engine(tmp_path)
+        engine._world.disk_files.write("serial-a", {"uri": "memory:a", **record})
+        wanted = two_disks()
+        wanted.disk("a")["attributes"]["emulate_write_cache"] = attribute
+        await engine.apply(wanted)
+        unit = engine.disks["a"].unit
+        assert unit is not None and bool(unit.modes.value(0x08, "wce")) is on is not unit.durable_writes
+        await end(engine)
+
+    asyncio.run(scenario())

@@ -169,32 +169,6 @@ def test_full_allocation_reports_progress(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
-def test_a_disk_moves_with_its_name_and_its_bytes(tmp_path: Path) -> None:
-    async def scenario(desk: Desk) -> None:
-        file = tmp_path / "m"
-        await desk.do("disk.create", name="m", uri=f"file://{file}", size="1M")
-        before = await desk.do("disk.show", name="m")
-        assert not (await desk.do("disk.move", name="m", to="engine"))["changed"]
-        for to in ("lio", "engine"):
-            moved = await desk.do("disk.move", name="m", to=to)
-            assert moved["disk"]["front"] == to and moved["disk"]["serial"] == before["serial"]
-            assert (await desk.do("disk.show", name="m"))["naa"] == before["naa"]
-        assert file.exists() and desk.lio.objects == {}
-
-    run_desk(tmp_path, scenario)
-
-
-def test_a_move_that_fails_leaves_the_disk_where_it_was(tmp_path: Path) -> None:
-    async def scenario(desk: Desk) -> None:
-        await desk.do("disk.create", name="m", uri=f"file://{tmp_path}/m", size="1M")
-        desk.lio.faults = {"create": errno.EINVAL}
-        await desk.refused("disk.move", name="m", to="lio")
-        assert (await desk.do("disk.show", name="m"))["front"] == "engine"
-        assert (await desk.do("disk.show", name="m"))["state"] == "online"
-
-    run_desk(tmp_path, scenario)
-
-
 def test_a_disk_that_is_shown_cannot_go(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("disk.create", name="a", uri="memory:a", size="1M")
