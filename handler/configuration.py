@@ -57,13 +57,19 @@ class Configuration:
         return kept if isinstance(kept, dict) else {}
 
     def clear(self) -> None:
-        """No target and no disk of ours, nor anything that spoke of them: a later target of that name is a new one."""
+        """No target, no disk and no password of ours: a later target of that name is a new one."""
         targets, disks = list(self.targets()), list(self.disks())
         self.root["targets"] = [target for target in self.root["targets"] if target not in targets]
         self.root["storage_objects"] = [one for one in self.root["storage_objects"] if one not in disks]
         ours = self.root[OURS]
         ours.update({key: {} for key in (*OF_TARGETS, "accounts", "moved") if key in ours})
         ours.update({"portals": []} if "portals" in ours else {})
+        fabric = self.fabric()
+        if fabric is not None:  # as targetcli's clearconfig does; what stands beside it was not said by us
+            for key in [key for key in fabric if key.startswith("discovery_")]:
+                del fabric[key]
+            if set(fabric) == {"name"}:
+                self.root["fabric_modules"].remove(fabric)
 
     # -- disks --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +153,7 @@ class Configuration:
             owner = next((name for name, number in numbers.items() if number == tid), None)
             if tid < 1 or owner is not None:
                 raise OperationError(f"the tid {tid} is taken by {owner}" if owner else "a tid is 1 or more")
-            numbers[iqn] = tid
+            self.root[OURS]["tids"] = {**numbers, iqn: tid}
         target: Object = {"fabric": "iscsi", "wwn": iqn, "tpgs": [{
             "tag": 1, "enable": True, "attributes": {**CLOSED_ATTRIBUTES, "authentication": 0}, "parameters": {},
             "luns": [], "node_acls": [], "portals": [],
@@ -174,7 +180,8 @@ class Configuration:
             if iqn not in numbers:
                 taken = set(numbers.values())
                 numbers[iqn] = next(number for number in range(1, len(names) + 2) if number not in taken)
-        self.root[OURS]["tids"] = numbers
+        if numbers or kept:
+            self.root[OURS]["tids"] = numbers
         return numbers
 
     def common_portals(self) -> list[str]:

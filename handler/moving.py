@@ -187,7 +187,7 @@ def enter(configuration: Configuration, targets: Iterable[Object]) -> None:
         if private:
             ours.setdefault("private_luns", {})[iqn] = sorted(private)
         if before.get("tid") not in (None, *numbers.values()):
-            numbers[iqn] = before["tid"]
+            numbers = ours["tids"] = {**numbers, iqn: before["tid"]}
     configuration.number_targets()
 
 

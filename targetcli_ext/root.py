@@ -88,7 +88,7 @@ class Root(Node):
 
     def ui_command_clearconfig(self, confirm: Optional[str] = None) -> None:
         """
-        Removes every disk and target of the engine; files stay. Needs
+        Removes every disk, target and password of the engine; files stay. Needs
         confirm=True.
         """
         if not switch(confirm, "confirm"):

@@ -108,7 +108,9 @@ async def clear_chap(context: Context, args: dict[str, Any], report: Report) -> 
         changed = any(place.get(key) for key in CHAP_KEYS)
         for key in CHAP_KEYS:
             place.pop(key, None)
-        if not any(acl.get("chap_userid") for acl in (group, *group["node_acls"])):
+        alone = not any(acl.get("chap_userid") for acl in (group, *group["node_acls"]))
+        if alone and (changed or not initiator):  # else it asks for what nobody can have
+            changed |= switched_on(group["attributes"].get("authentication"))
             group["attributes"]["authentication"] = 0
     if changed:
         await context.change(wanted)

@@ -78,13 +78,14 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
     disk.size_bytes = backend.size_bytes
     record = {"name": disk.name, "uri": str(disk.backing), "front": front, "read_only": disk.read_only,
               "prealloc": args["prealloc"] or "off", **disk.shape.as_record()}  # fmt: skip
-    kept = {key: args[key] for key in IDENTITY_KEYS if args[key]}
-    record.update({"identity": kept} if kept else {}, **args.get("more", {}))
+    identity = {key: args[key] for key in IDENTITY_KEYS if args[key]}
+    record.update({"identity": identity} if identity else {}, **args.get("more", {}))
     if args["write_cache"] == "off":
         record["write_cache"] = False
     disk.record = record
     try:
         _refuse_twin(context, disk.name, serial=disk.serial)
+        kept = context.world.disk_files.read(disk.serial)  # of a disk that `clear` forgot and a saved file still names
         context.world.disk_files.write(disk.serial, record)
         try:
             if front == "lio":
@@ -94,7 +95,10 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
                 disk.take(backend)
                 await _create_on_engine(context, disk)
         except BaseException:
-            context.world.disk_files.delete(disk.serial)
+            if kept:
+                context.world.disk_files.write(disk.serial, kept)
+            else:
+                context.world.disk_files.delete(disk.serial)
             raise
     except BaseException:
         if disk.name not in context.engine.disks:

@@ -132,10 +132,10 @@ async def unmap_lun(context: Context, args: dict[str, Any], report: Report) -> d
     iqn, lun = args["target"], args["lun"]
     wanted = context.configuration.copy()
     name = wanted.unmap_lun(iqn, lun, args["initiator"])
-    if name is None:
-        return now(f"{iqn} has no LUN {lun}", False)
-    await context.change(wanted)
     whom = f" for {args['initiator']}" if args["initiator"] else ""
+    if name is None or wanted.root == context.configuration.root:
+        return now(f"{iqn} has no LUN {lun}{whom}", False)
+    await context.change(wanted)
     return now(f"{iqn} has no LUN {lun} any more{whom}; disk {name} stays")
 
 

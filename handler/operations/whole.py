@@ -12,7 +12,7 @@ from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError, OperationError
 from tcmu_gluster.foreign import saveconfig
 
-from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object
+from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object, switched_on
 from ..portal_group import is_enabled
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
@@ -33,7 +33,7 @@ async def save(context: Context, args: dict[str, Any], report: Report) -> dict[s
 
 
 async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Every target and disk of the engine goes; files stay, and so does what LIO serves."""
+    """Every target, disk and password of the engine goes; files stay, and so does what LIO serves."""
     if not args["confirm"]:
         raise UsageError(
             "this removes every target and disk of the engine (files stay); add --confirm if that is meant"
@@ -44,7 +44,9 @@ async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[
     changed = wanted.root != context.configuration.root
     if changed:
         await context.change(wanted)
-    return now(f"{counts[0]} targets and {counts[1]} disks were removed; the engine is empty", changed)
+    return now(
+        f"{counts[0]} targets and {counts[1]} disks were removed, and all passwords; the engine is empty", changed
+    )
 
 
 async def restore(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -93,9 +95,14 @@ def _ours_of(entry: Any, present: Configuration) -> Optional[Object]:
 def merged(present: Configuration, found: Configuration) -> Configuration:
     """What is there, and what the file adds. Raises OperationError where both speak of the same name differently."""
     wanted = present.copy()
+    files = {str(disk.get("config")): disk["name"] for disk in present.disks()}
     for disk in found.disks():
         same = wanted.find_disk(disk["name"])
         if same is None:
+            twin = files.get(str(disk.get("config")))
+            if twin is not None:
+                raise OperationError(f"the file of disk {disk['name']} is disk {twin} already; two disks on one file "
+                                     "would overwrite each other: restore with --clear-existing")  # fmt: skip
             wanted.root["storage_objects"].append(disk)
         elif same.get("config") != disk.get("config"):
             raise OperationError(
@@ -113,6 +120,11 @@ def merged(present: Configuration, found: Configuration) -> Configuration:
     wanted.number_targets()  # of two with one number the newcomer gets another
     if found.of_targets("accounts"):
         ours["accounts"] = {**found.of_targets("accounts"), **wanted.of_targets("accounts")}
+    asks = found.fabric()
+    if asks is not None and switched_on(asks.get("discovery_enable_auth")):
+        place = wanted.make_fabric()
+        if not switched_on(place.get("discovery_enable_auth")):
+            place.update(asks)
     if found.common_portals():
         ours["portals"] = list(dict.fromkeys([*wanted.common_portals(), *found.common_portals()]))
     return wanted

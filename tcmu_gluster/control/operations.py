@@ -347,7 +347,7 @@ _TABLE = (
         _flag("source", Kind.TEXT, "who wrote it", "lio", "engine"),
         _flag("clear_existing", Kind.FLAG, "remove what is configured now first"),
     ), time_limit_seconds=300),
-    Operation("clear", "Remove every target and disk of the engine; files stay.", (
+    Operation("clear", "Remove every target, disk and password of the engine; files stay.", (
         _flag("confirm", Kind.FLAG, "yes, all of it"),
     ), time_limit_seconds=300),
     Operation("why-denied", "Say why initiators were turned away lately.", (), Shape.LIST,

@@ -141,8 +141,8 @@ class LioHost:
         self.sysfs, self.configfs = root / "sys", root / "config"
         self.parameters = root / "parameters"
         self.core = self.configfs / "target" / "core"
-        self.core.mkdir(parents=True)
-        self.sysfs.mkdir()
+        self.core.mkdir(parents=True, exist_ok=True)
+        self.sysfs.mkdir(exist_ok=True)
         self.kernel_waits = kernel_waits
         self.devices: dict[str, LioDevice] = {}
         self.netlink: FakeNetlink | None = None

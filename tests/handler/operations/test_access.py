@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tcmu_gluster.iscsi.admission import Limits
+from tcmu_gluster.iscsi.chap import NOBODY
 from tests.doubles.initiator import decode
 from tests.handler.daemon import Desk, run_desk
 from tests.handler.engine import Client
@@ -246,5 +247,19 @@ def test_discovery_shows_an_initiator_only_what_it_may_use(tmp_path: Path) -> No
             await client.until(lambda client=client: bool(client.initiator.answers(0x24)))  # type: ignore[misc]
             (answer,) = client.initiator.answers(0x24)
             assert [value for key, value in decode(answer.data) if key == "TargetName"] == shown
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_target_that_asks_for_what_nobody_has_asks_no_more(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("chap.edit", target=IQN, ask="on")
+        assert not (await desk.do("chap.clear", target=IQN, initiator=HOST))["changed"]
+        assert desk.directory.targets[IQN].accounts.of(HOST) is NOBODY, "that took nothing away, and opens no door"
+        assert (await desk.do("chap.clear", target=IQN))["changed"]
+        assert desk.directory.targets[IQN].accounts.of(HOST) is None
+        assert not (await desk.do("chap.clear", target=IQN))["changed"]
 
     run_desk(tmp_path, scenario)

@@ -101,6 +101,23 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
+def test_a_create_that_fails_leaves_the_file_about_a_disk_that_was_cleared(tmp_path: Path) -> None:
+    """A saved configuration that is restored later needs it: long URIs, block sizes and caches stand there alone."""
+
+    async def scenario(desk: Desk) -> None:
+        uri = f"file://{tmp_path}/f"
+        await desk.do("disk.create", name="a", uri=uri, size="1M", block_size="4096")
+        await desk.do("clear", confirm=True)
+        kept = list(desk.world.disk_files.all())
+        assert len(kept) == 1
+        desk.state.path.unlink()
+        desk.state.path.mkdir()
+        await desk.refused("disk.create", name="b", uri=uri)
+        assert list(desk.world.disk_files.all()) == kept
+
+    run_desk(tmp_path, scenario)
+
+
 def test_one_file_is_one_disk(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("disk.create", name="a", uri=f"file://{tmp_path}/f", size="1M")

@@ -82,6 +82,19 @@ def test_a_lun_for_one_initiator(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
+def test_a_lun_that_an_initiator_does_not_see_is_gone_already(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri="memory:a", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("lun.map", target=IQN, disk="a")
+        assert (await desk.do("lun.unmap", target=IQN, lun=0, initiator=HOST))["changed"]
+        again = await desk.do("lun.unmap", target=IQN, lun=0, initiator=HOST)
+        assert not again["changed"] and HOST in again["now"]
+
+    run_desk(tmp_path, scenario)
+
+
 def test_lios_disks_are_mapped_by_targetcli(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await with_disks(desk)

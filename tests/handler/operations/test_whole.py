@@ -272,4 +272,56 @@ def test_a_place_that_can_not_be_written_is_named_as_it_was_typed(tmp_path: Path
         file = tmp_path / "no" / "x.json"
         assert await desk.refused("save", file=str(file)) == f"{file} can't be written: No such file or directory"
 
+
+def test_clear_forgets_discoverys_password_as_targetcli_does(tmp_path: Path) -> None:
+    """rtslib_fb root.py: clear_existing() calls clear_discovery_auth_settings(). What is not ours to know stays."""
+
+    async def scenario(desk: Desk) -> None:
+        await desk.do("chap.set", discovery=True, user="who", password="twelve-bytes-or-more")
+        assert desk.directory.discovery is not None
+        assert (await desk.do("clear", confirm=True))["changed"]
+        assert desk.directory.discovery is None and desk.saved()["fabric_modules"] == []
+        assert not (await desk.do("clear", confirm=True))["changed"]
+        fabric = desk.context.configuration.make_fabric()
+        fabric["cpus_allowed_list"] = "0-1"
+        await desk.do("clear", confirm=True)
+        assert desk.saved()["fabric_modules"] == [{"name": "iscsi", "cpus_allowed_list": "0-1"}]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_restore_brings_discoverys_password_unless_there_is_one(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = str(tmp_path / "kept.json")
+        await desk.do("chap.set", discovery=True, user="file", password="twelve-bytes-or-more")
+        await desk.do("save", file=file)
+        await desk.do("chap.clear", discovery=True)
+        assert (await desk.do("restore", file=file))["changed"]
+        asked = desk.directory.discovery
+        assert asked is not None and asked.incoming is not None and asked.incoming.user == "file"
+        await desk.do("chap.set", discovery=True, user="here", password="twelve-bytes-or-more")
+        assert not (await desk.do("restore", file=file))["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_restore_does_not_make_a_second_disk_of_a_file(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = str(tmp_path / "kept.json")
+        await desk.do("disk.create", name="a", uri="memory:same", size="64K")
+        await desk.do("save", file=file)
+        await desk.do("disk.delete", name="a")
+        await desk.do("disk.create", name="b", uri="memory:same", size="64K")
+        assert "is disk b already" in await desk.refused("restore", file=file)
+        assert sorted(desk.engine.disks) == ["b"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_restore_of_nothing_into_nothing_is_already_so(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        file = str(tmp_path / "kept.json")
+        await desk.do("save", file=file)
+        assert not (await desk.do("restore", file=file))["changed"]
+
     run_desk(tmp_path, scenario)
