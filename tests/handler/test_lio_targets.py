@@ -212,3 +212,23 @@ def test_registrations_are_read_where_the_kernel_writes_them(tmp_path: Path, tex
     (tmp_path / "pr/res_pr_registered_i_pts").write_text(text)
     rtslib = SimpleNamespace(UserBackedStorageObject=lambda name: SimpleNamespace(path=str(tmp_path)))
     assert RtslibTargets(rtslib, None).registered("vm1") is registered
+
+
+def test_rtslib_makes_what_was_asked_for(tmp_path: Path) -> None:
+    """Its own code, over files in place of the kernel's."""
+    rtslib = pytest.importorskip("rtslib_fb", reason="rtslib-fb is not installed")
+    from tests.doubles.fake_configfs import configfs
+
+    asks = {"discovery_enable_auth": True, "discovery_userid": "who", "discovery_password": "twelve-bytes-or-more"}
+    with configfs(tmp_path / "configfs") as root:
+        rtslib.UserBackedStorageObject("vm1", config="gluster/memory/vm1", size=1 << 20, wwn="serial")
+        targets = RtslibTargets(rtslib, root)
+        assert targets.put(target(chap_userid="all", chap_password="twelve-bytes-or-more", portals=[])) == []
+        targets.listen(IQN, [PORTAL])
+        targets.set_discovery(asks)
+        found = targets.find(IQN)
+        wanted = target(chap_userid="all", chap_password="twelve-bytes-or-more")
+        assert found is not None and difference(wanted, found) == ""
+        assert [one["wwn"] for one in targets.all()] == [IQN] and targets.elsewhere() == {}
+        assert targets.discovery() == {"name": "iscsi", **asks}
+        assert targets.describe("vm1")["size"] == 1 << 20 and targets.find(f"{IQN}:2") is None
