@@ -43,7 +43,8 @@ LOOK_SECONDS = 2.0
 MOST_CHECKS = 4
 """Config strings that are being checked at a time: each may wait for a volume."""
 POLICY_FILE = Path(__file__).parent / "share" / f"{NAME}.{SUBTYPE}.conf"
-"""What allows us the names; packages install it in /usr/share/dbus-1/system.d."""
+"""What allows us the names. Packages install it in /usr/share/dbus-1/system.d; pip puts it below its own prefix, where
+the bus doesn't look unless that is /usr. So whoever is refused is told the line to type; the bus sees a new file."""
 _BUS, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 
 T = TypeVar("T")
@@ -179,7 +180,7 @@ class DbusService:
             if error.type != "org.freedesktop.DBus.Error.AccessDenied":
                 raise
             raise ConnectionError(
-                0, f"the bus lets nobody have {name}; copy {POLICY_FILE} to /etc/dbus-1/system.d"
+                0, f"the bus lets nobody have {name}; as root, once: cp {POLICY_FILE} /etc/dbus-1/system.d/"
             ) from None
         got = RequestNameReply(reply.body[0])
         if name == HANDLER_NAME and got not in (RequestNameReply.PRIMARY_OWNER, RequestNameReply.ALREADY_OWNER):

@@ -65,8 +65,16 @@ def disk_of(entry: Object, files: DiskFiles) -> EngineDisk:
     else:
         backing = named
     size_bytes, read_only = int(entry.get("size") or 0), bool(record.get("read_only"))
-    disk = EngineDisk(entry["name"], backing, serial, size_bytes, read_only, DiskShape.chosen(record), record)
+    shape = DiskShape.chosen({**_block_size(entry), **record})
+    disk = EngineDisk(entry["name"], backing, serial, size_bytes, read_only, shape, record)
     attributes = entry.get("attributes")
     if "write_cache" not in record and isinstance(attributes, dict):
         disk.write_cache = switched_on(attributes.get("emulate_write_cache", 1))
     return disk
+
+
+def _block_size(entry: Object) -> dict[str, str]:
+    """LIO's word for blocks that are not of 512 bytes. Raises ConfigError if they can't be served."""
+    words = dict(word.partition("=")[::2] for word in str(entry.get("control") or "").split(","))
+    block_bytes = words.get("hw_block_size") or "512"
+    return {"block_size": block_bytes} if block_bytes != "512" else {}

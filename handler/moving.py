@@ -23,6 +23,7 @@ from tcmu_gluster.errors import OperationError
 
 from .accounts import CHAP_KEYS, DISCOVERY_KEYS, accounts_of, discovery_account
 from .configuration import LARGEST_LUN, OURS, PLUGIN, Configuration, Object, switched_on
+from .portal_group import asked_apart
 
 MOVED = "moved"
 """Under our own key, {IQN: {"private_luns", "tid"}}: what LIO has no word for, until the target comes back."""
@@ -158,13 +159,10 @@ def for_engine(dump: Object) -> Object:
     for lun in group.get("luns", ()):
         if int(lun["index"]) > LARGEST_LUN:
             raise OperationError(f"{iqn} has a LUN {lun['index']}; a target of the engine has LUNs 0 to {LARGEST_LUN}")
-    asked = switched_on(group.get("attributes", {}).get("authentication"))
+    odd = asked_apart(group)
+    if odd is not None:
+        raise OperationError(f"{iqn} asks {odd} for a password unlike the others; on the engine all or none are asked")
     for acl in group.get("node_acls", ()):
-        own = int(acl.get("attributes", {}).get("authentication", -1))
-        if own not in (-1, int(asked)):
-            word = "a" if own else "no"
-            raise OperationError(f"{iqn} asks {acl['node_wwn']} for {word} password, unlike the others; "
-                                 "on the engine all or none are asked")  # fmt: skip
         if acl.get("chap_userid") and all((acl.get(key) or "") == (group.get(key) or "") for key in CHAP_KEYS):
             for key in CHAP_KEYS:  # it follows the target's again, as before it went to LIO
                 acl.pop(key, None)

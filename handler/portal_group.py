@@ -66,6 +66,16 @@ def is_enabled(group: Object) -> bool:
     return switched_on(group.get("enable", True))
 
 
+def asked_apart(group: Object) -> Optional[str]:
+    """An initiator that LIO asks for a password unlike the others (`authentication` of its ACL, Linux 6.0), or None."""
+    asked = int(switched_on((group.get("attributes") or {}).get("authentication")))
+    for acl in group.get("node_acls", ()):
+        own = (acl.get("attributes") or {}).get("authentication")
+        if own not in (None, "") and int(own) not in (-1, asked):
+            return str(acl.get("node_wwn"))
+    return None
+
+
 def edit_chap(place: Object, discovery: bool, given: dict[str, Optional[str]]) -> None:
     """Change those of AUTH that are given; '' takes one away."""
     for key, name in zip(DISCOVERY_KEYS if discovery else CHAP_KEYS, AUTH):

@@ -13,7 +13,7 @@ from tcmu_gluster.errors import ConfigError, OperationError
 from tcmu_gluster.foreign import saveconfig
 
 from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object, switched_on
-from ..portal_group import is_enabled
+from ..portal_group import asked_apart, is_enabled
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, now
@@ -137,26 +137,29 @@ def convert(root: Object) -> tuple[Configuration, list[str]]:
     if wrong:  # who may see what stands there: leaving it out would open doors
         raise OperationError(f"the saved configuration is not in our form: {wrong}")
     skipped: list[str] = []
-    kept, names = [], set()
+    kept: dict[str, Object] = {}
+    paths: set[str] = set()  # LIO has a name once for each plugin, so a name alone may mean another disk
     for entry in configuration.root["storage_objects"]:
         try:
             disk = convert_disk(entry)
+            if disk["name"] in kept:
+                raise ConfigError("another disk has this name already")
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             name = entry.get("name") if isinstance(entry, dict) else entry
             skipped.append(f"storage object {name!r}: {error if isinstance(error, ConfigError) else 'it is malformed'}")
             continue
-        kept.append(disk)
-        names.add(disk["name"])
-    configuration.root["storage_objects"] = kept
+        kept[disk["name"]] = disk
+        paths.add(f"/backstores/{entry['plugin']}/{entry['name']}")
+    configuration.root["storage_objects"] = list(kept.values())
     targets = []
     for target in configuration.root["targets"]:
         if isinstance(target, dict) and target.get("fabric") == "iscsi" and isinstance(target.get("wwn"), str):
-            wrong = wrong_in(target.get("tpgs") or [], TARGET["tpgs"], "tpgs")
+            wrong = wrong_in(target.get("tpgs") or [], TARGET["tpgs"], "tpgs") or _odd_password(target)
             if wrong:
                 skipped.append(f"target {target['wwn']}: {wrong}")
                 continue
             targets.append(target)
-            skipped += _drop_luns(target, names)
+            skipped += _drop_luns(target, paths)
         else:
             what = f"{target.get('fabric')} {target.get('wwn')}" if isinstance(target, dict) else repr(target)
             skipped.append(f"target {what}: the engine speaks iSCSI only")
@@ -164,7 +167,16 @@ def convert(root: Object) -> tuple[Configuration, list[str]]:
     return configuration, skipped
 
 
-def _drop_luns(target: Object, names: set[str]) -> list[str]:
+def _odd_password(target: Object) -> Optional[str]:
+    """LIO can ask one initiator for a password where it asks the others for none: that door would stand open here."""
+    for group in target.get("tpgs") or ():
+        odd = asked_apart(group)
+        if odd is not None and not switched_on(group.get("attributes", {}).get("authentication")):
+            return f"{odd} alone is asked for a password; on the engine all or none are asked"
+    return None
+
+
+def _drop_luns(target: Object, paths: set[str]) -> list[str]:
     """Take LUNs of disks away that were left out; sentences about them."""
     sentences = []
     groups = target.get("tpgs") or []
@@ -176,7 +188,7 @@ def _drop_luns(target: Object, names: set[str]) -> list[str]:
     for group in groups:
         for lun in list(group.get("luns", ())):
             path = str(lun.get("storage_object", ""))
-            if path.rsplit("/", 1)[-1] not in names:
+            if path not in paths:
                 group["luns"].remove(lun)
                 sentences.append(f"{target['wwn']} LUN {lun.get('index')}: its disk was left out")
             else:
@@ -199,7 +211,11 @@ def convert_disk(entry: Object) -> Object:
         uri = f"memory:{name}?size={int(entry['size'])}"
     else:
         raise ConfigError(f"the engine can't serve {plugin}")
+    if entry.get("readonly"):
+        raise ConfigError(f"it is read-only there; first: tcmu-gluster disk create {name} {uri} --read-only")
     serial = str(entry.get("wwn") or "")
     config = to_cfgstring(parse_backing(uri), state_id_of(serial))
+    block_bytes = int((entry.get("attributes") or {}).get("block_size") or 512)
     return {"name": name, "plugin": PLUGIN, "config": config, "wwn": serial, "size": int(entry.get("size") or 0),
-            "attributes": {}, "alua_tpgs": []}  # fmt: skip
+            "attributes": {}, "alua_tpgs": [],
+            **({"control": f"hw_block_size={block_bytes}"} if block_bytes != 512 else {})}  # fmt: skip

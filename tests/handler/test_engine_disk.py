@@ -37,3 +37,15 @@ def test_it_waits_with_a_reason_until_it_is_open() -> None:
     assert disk.state == "online" and disk.size_bytes == 64 << 10
     assert disk.unit is not None and disk.unit.write_protected and disk.unit.identity.serial == SERIAL
     assert not disk.unit.modes.value(0x08, "wce")
+
+
+def test_lios_word_for_the_block_size_holds_where_there_is_no_file(tmp_path: Path) -> None:
+    """rtslib_fb tcm.py: _get_control_tuples() writes hw_block_size; a host that sees other blocks sees other data."""
+    entry = {"name": "a", "wwn": SERIAL, "config": "gluster/memory/a", "size": 8192,
+             "control": "max_data_area_mb=8,hw_block_size=4096,data_pages_per_blk=1"}  # fmt: skip
+    assert disk_of(entry, DiskFiles(tmp_path)).shape.logical_block_bytes == 4096
+    assert disk_of({**entry, "control": "hw_block_size=512"}, DiskFiles(tmp_path)).shape.physical_block_bytes == 512
+    with pytest.raises(ConfigError, match="block size"):
+        disk_of({**entry, "control": "hw_block_size=1024"}, DiskFiles(tmp_path))
+    DiskFiles(tmp_path).write(SERIAL, {"block_size": "512e"})
+    assert disk_of({**entry, "control": "hw_block_size=512"}, DiskFiles(tmp_path)).shape.physical_block_bytes == 4096

@@ -345,7 +345,7 @@ def test_what_the_engine_can_not_serve_stays_on_lio(tmp_path: Path) -> None:
         foreign = {"index": 1, "storage_object": "/backstores/fileio/theirs"}
         assert "/backstores/fileio/theirs" in await refusal(luns=[*group["luns"], foreign])
         odd = {**group["node_acls"][0], "attributes": {"authentication": 0}}
-        assert "no password" in await refusal(node_acls=[odd])
+        assert "unlike the others" in await refusal(node_acls=[odd])
         lio.others = {"/backstores/user/vm1": "loopback naa.5001405aa"}
         assert "loopback" in await refusal()
         lio.others, lio.registrations = {}, {"vm1"}

@@ -325,3 +325,43 @@ def test_a_restore_of_nothing_into_nothing_is_already_so(tmp_path: Path) -> None
         assert not (await desk.do("restore", file=file))["changed"]
 
     run_desk(tmp_path, scenario)
+
+
+def test_two_disks_of_one_name_are_not_taken_for_each_other() -> None:
+    """LIO has a name once for each plugin: /backstores/fileio/x and /backstores/ramdisk/x are two disks."""
+    group = {"tag": 1, "portals": [], "node_acls": [], "attributes": {}, "luns": [
+        {"index": 0, "storage_object": "/backstores/ramdisk/x"}, {"index": 1, "storage_object": "/backstores/fileio/x"},
+    ]}  # fmt: skip
+    root = {"storage_objects": [{"plugin": "fileio", "name": "x", "dev": "/x", "size": 65536, "wwn": "1"},
+                                {"plugin": "ramdisk", "name": "x", "size": 65536, "wwn": "2"}],
+            "targets": [{"fabric": "iscsi", "wwn": IQN, "tpgs": [group]}]}  # fmt: skip
+    found, skipped = convert(root)
+    assert found.luns(IQN) == {1: "x"} and found.disk("x")["wwn"] == "1"
+    assert any("another disk has this name" in one for one in skipped) and any("LUN 0" in one for one in skipped)
+
+
+def test_what_is_read_only_there_does_not_become_writable() -> None:
+    with pytest.raises(ConfigError, match="--read-only"):
+        convert_disk({"plugin": "block", "name": "x", "dev": "/dev/x", "readonly": True, "wwn": "1"})
+
+
+def test_lios_own_disks_keep_their_block_size() -> None:
+    entry = {
+        "plugin": "fileio",
+        "name": "x",
+        "dev": "/x",
+        "size": 65536,
+        "wwn": "1",
+        "attributes": {"block_size": 4096},
+    }
+    assert convert_disk(entry)["control"] == "hw_block_size=4096"
+    assert "control" not in convert_disk({**entry, "attributes": {"block_size": 512}})
+
+
+@pytest.mark.parametrize(("one", "all_", "left_out"), [(1, 0, True), (0, 1, False), (-1, 0, False), (1, 1, False)])
+def test_a_password_for_one_initiator_alone_leaves_no_door_open(one: int, all_: int, left_out: bool) -> None:
+    """linux/drivers/target/iscsi/iscsi_target_nego.c: an ACL's attribute wins over its group's; -1 inherits."""
+    acl = {"node_wwn": HOST, "mapped_luns": [], "attributes": {"authentication": one}}
+    group = {"tag": 1, "portals": [], "luns": [], "node_acls": [acl], "attributes": {"authentication": all_}}
+    found, skipped = convert({"storage_objects": [], "targets": [{"fabric": "iscsi", "wwn": IQN, "tpgs": [group]}]})
+    assert (found.find_target(IQN) is None) is left_out is any("alone is asked" in sentence for sentence in skipped)
