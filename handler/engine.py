@@ -98,8 +98,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self.troubles: dict[Portal, str] = {}
         """Portals that could not be opened, and why: tried again."""
-        self.served_elsewhere: Callable[[str], Optional[str]] = lambda serial: None
-        """serial -> who else of this daemon serves that disk: after a crash in the middle of a move both have it."""
+        self.served_elsewhere: Callable[[EngineDisk], Optional[str]] = lambda disk: None
+        """Who else of this daemon serves that disk, in words: after a crash in the middle of a move both have it."""
 
     # -- applying -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Engine:
                 await self.close_disk(name)
 
     async def _open(self, disk: EngineDisk) -> None:
-        elsewhere = self.served_elsewhere(disk.serial) if disk.serial else None
+        elsewhere = self.served_elsewhere(disk)
         if elsewhere is not None:
             disk.reason = f"{elsewhere} serves it too; take it away from one of them"
             log.error("disk %s: %s", disk.name, disk.reason)

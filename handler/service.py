@@ -25,6 +25,7 @@ from .config_check import check_config
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
+from .engine_disk import EngineDisk
 from .lio import LioAdmin
 from .lock import lock_state
 from .loop import ending_signals
@@ -112,10 +113,11 @@ class Service:
             f"{len(self.engine.directory.targets)} targets on the engine"
         )
 
-    def _on_lio(self, serial: str) -> Optional[str]:
-        """LIO's device with that serial, in words."""
+    def _on_lio(self, disk: EngineDisk) -> Optional[str]:
+        """LIO's device of that disk, in words. Its serial is known when it is open, its file from the beginning."""
         for device in self.devices.devices.values():
-            if device.serial == serial and not device.leaving:
+            same = str(device.backing) == str(disk.backing) or device.serial == disk.serial != ""
+            if same and not device.leaving:
                 return f"LIO (backstore {device.name})"
         return None
 

@@ -228,11 +228,11 @@ def test_a_disk_that_lio_serves_too_waits(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         engine = make_engine(tmp_path)
-        engine.served_elsewhere = {"serial-a": "LIO (backstore a)"}.get
+        engine.served_elsewhere = lambda disk: "LIO (backstore a)" if disk.serial == "serial-a" else None
         await engine.apply(two_disks())
         assert engine.disks["a"].state == "waiting: LIO (backstore a) serves it too; take it away from one of them"
         assert engine.disks["b"].state == "online" and set(engine.directory.targets[IQN].target.luns) == {1}
-        engine.served_elsewhere = lambda serial: None
+        engine.served_elsewhere = lambda disk: None
         await engine.retry()
         assert engine.disks["a"].state == "online"
         await end(engine)
