@@ -102,7 +102,7 @@ def an_imported_disk_is_called_what_tcmu_runner_called_it() -> dict[str, object]
         with lio.LoopDisk(backing) as local:
             before = told(local.device)
         lio.delete(backing)
-    uri = daemon.uri("block-store/theirs")
+    uri = daemon.uri("theirs")
     services.start_iscsid()
     saved = Path("/run/theirs.json")
     group = {"attributes": {"authentication": 0, "demo_mode_write_protect": 0, "generate_node_acls": 1}, "enable": True,
@@ -110,7 +110,7 @@ def an_imported_disk_is_called_what_tcmu_runner_called_it() -> dict[str, object]
              "portals": [{"ip_address": "127.0.0.1", "port": 3260}]}  # fmt: skip
     saved.write_text(json.dumps({
         "storage_objects": [{"attributes": {}, "name": "theirs", "plugin": "user", "size": 8 << 20, "wwn": WWN,
-                             "config": f"glfs/{services.VOLUME}@vm/block-store/theirs"}],
+                             "config": f"glfs/{services.VOLUME}@vm/theirs"}],
         "targets": [{"fabric": "iscsi", "wwn": IMPORTED, "tpgs": [group]}],
     }))  # fmt: skip
     with daemon.Daemon():
