@@ -28,7 +28,7 @@ def test_quorum_stop_full_and_hung_bricks_at_once_cost_no_acknowledged_write_and
 
 
 def test_a_daemon_that_is_killed_has_kept_what_it_acknowledged() -> None:
-    check(run_together(["killed"], longer=1, rounds=3))
+    check(run_together(["killed"], longer=1, rounds=2))
 
 
 @pytest.mark.full
