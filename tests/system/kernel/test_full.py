@@ -32,8 +32,3 @@ def test_lease(scenario: str, passes: Callable[[str], None]) -> None:
 @pytest.mark.job("multipath")
 def test_multipath(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
-
-
-@pytest.mark.job("tools")
-def test_tools(scenario: str, passes: Callable[[str], None]) -> None:
-    passes(scenario)

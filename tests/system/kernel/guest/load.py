@@ -55,6 +55,9 @@ class VerifiedLoad:
     """
 
     def __init__(self, device: str, mebibytes: int = 4, seconds: int = 0, depth: int = 8) -> None:
+        # By its number: the node of a multipath map is a link of udev's or a node of libdevmapper's own.
+        number = os.stat(device).st_rdev
+        self._stat = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
         self.log = Path(f"/run/fio-{Path(device).name}.json")
         self.log.unlink(missing_ok=True)
         self._limit = seconds * 3 + 200
@@ -65,17 +68,15 @@ class VerifiedLoad:
             *(amount if seconds else (f"--size={mebibytes}M",)),
             log=str(self.log),
         )  # fmt: skip
-        # By its number: the node of a multipath map is a link of udev's or a node of libdevmapper's own.
-        number = os.stat(device).st_rdev
-        self._stat = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
 
     def wait_until_running(self) -> None:
         """Until fio has completed some more writes."""
-        first = self._writes()
-        wait_for("fio writes", lambda: self._writes() > first + 20 or not self.running, limit=120)
+        first = self.written()
+        wait_for("fio writes", lambda: self.written() > first + 20 or not self.running, limit=120)
         expect(self.running, "fio runs")
 
-    def _writes(self) -> int:
+    def written(self) -> int:
+        """Writes that the disk has completed so far, whoever made them."""
         return int(self._stat.read_text().split()[4])
 
     @property

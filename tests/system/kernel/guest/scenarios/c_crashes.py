@@ -98,8 +98,8 @@ def reset_and_abort_while_gluster_is_slow() -> dict[str, Any]:
             expect(reset.wait(120) == 0, "the write that was reset is tried again, and succeeds")
             before = aborts(disk), asked(session)
             # The host aborts early (it first asks with a NOP-Out whether we live), and is as patient as ever in all:
-            # BUSY is tried again for (retries + 1) * timeout, 6 * 30 s by default.
-            write(next((block / "device/scsi_disk").iterdir()) / "max_retries", "59")
+            # BUSY is tried again for (retries + 1) * timeout, 6 * 30 s by default; -1 is without an end.
+            write(next((block / "device/scsi_disk").iterdir()) / "max_retries", "-1")
             write(block / "device/timeout", "3")
             with stopped_brick():
                 aborted = late_write(device, block)

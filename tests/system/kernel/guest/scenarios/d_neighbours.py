@@ -27,7 +27,7 @@ def create_serve_delete(names: range) -> None:
 def theirs_works(name: str) -> None:
     """A disk of tcmu-runner's qcow handler (it takes a raw file too)."""
     blocked = Path("/sys/module/target_core_user/parameters/block_netlink")
-    wait_for("tcmu-runner lets the kernel announce disks", lambda: blocked.read_text().strip() in ("0", "N"))
+    wait_for("tcmu-runner lets the kernel announce disks", lambda: blocked.read_text().strip() == "unblocked")
     path = f"/run/{name}.raw"
     run("truncate", "-s", "8M", path)
     backing = lio.user(name, f"qcow/{path}", 8 << 20)

@@ -17,7 +17,7 @@ IQN = "iqn.2013-10.com.example:tools"
 KEY = "0xabc123"
 
 
-@scenario(job="tools", limit=300)
+@scenario(limit=300)
 def sg3_utils_agree_with_the_engine() -> dict[str, str]:
     """Pages, reservations, port groups, provisioning, buffers, format and sanitize: every tool ends well."""
     run("modprobe", "-a", "sd_mod", "sg")
@@ -75,8 +75,10 @@ def _reservations(disk: str) -> None:
 def _groups(disk: str) -> None:
     before = run("sg_rtpg", "--decode", disk)
     expect("active/optimized" in before, "sg_rtpg finds the group active")
-    run("sg_stpg", "--active", disk)
-    expect("active/optimized" in run("sg_rtpg", "--decode", disk), "sg_stpg leaves it active")
+    run("sg_stpg", "--active", disk)  # its word for active/non-optimized
+    expect("active/non optimized" in run("sg_rtpg", "--decode", disk), "sg_stpg --active makes it non-optimized")
+    run("sg_stpg", "--optimized", disk)
+    expect("active/optimized" in run("sg_rtpg", "--decode", disk), "sg_stpg --optimized undoes that")
 
 
 def _blocks(disk: str) -> None:
@@ -95,7 +97,8 @@ def _blocks(disk: str) -> None:
 
 def _buffers(disk: str) -> None:
     run("sg_test_rwbuf", "--quick", "--size=4096", disk)
-    expect("4096" in run("sg_read_buffer", "--mode=3", disk), "sg_read_buffer learns the buffer's size")
+    said = run("sg_read_buffer", "--mode=3", "--length=4", "--hex", disk)
+    expect(re.search("00 00 10 00", said) is not None, f"sg_read_buffer learns the buffer's size: {said}")
     Path("/run/tools.echo").write_bytes(b"echo" * 64)
     run("sg_write_buffer", "--mode=10", "--in=/run/tools.echo", "--length=256", disk)
     echoed = run("sg_read_buffer", "--mode=10", "--length=256", "--hex", disk)
