@@ -32,7 +32,7 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=3, help="how often the daemon is killed")
     one.set_defaults(run=storage.main)
     one = trials.add_parser("returning-brick", help="libgfapi alone: is old data read when a replica comes back?")
-    one.add_argument("--rounds", type=int, default=40, help="how often the brick dies and comes back (10 s each)")
+    one.add_argument("--rounds", type=int, default=5, help="how often a brick dies and comes back")
     one.add_argument("--plain", action="store_true", help="without our option for replication: old data is read")
     one.set_defaults(run=returning_brick.main)
     arguments = parser.parse_args()

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from script.trials.blocks import SLOT_BYTES, Book, content
+from tests.system.gluster_server import why_unavailable
 
+_NO_GLUSTER = why_unavailable()
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,3 +56,18 @@ def test_a_disk_that_ignores_flushes_is_found_out() -> None:
 def test_a_short_soak_finds_nothing() -> None:
     status, out = trial("soak", "--memory", "--minutes", "0.15", "--sessions", "16")
     assert status == 0 and "0 lost, stale or torn" in out, out
+
+
+@pytest.mark.gluster
+@pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")
+def test_a_brick_that_comes_back_gives_nothing_old() -> None:
+    status, out = trial("returning-brick", "--rounds", "1")
+    assert status == 0 and ", 0 of them gave what had been overwritten" in out, out
+
+
+@pytest.mark.full
+@pytest.mark.gluster
+@pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")
+def test_without_our_option_it_does() -> None:
+    status, out = trial("returning-brick", "--rounds", "1", "--plain")
+    assert status == 1 and ", 0 of them" not in out and "had been overwritten before" in out, out
