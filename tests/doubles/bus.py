@@ -28,14 +28,16 @@ _CONFIG = """\
 
 
 class BusDaemon:
-    """dbus-daemon with a socket below root. include: a policy file of which alone it depends who may own a name."""
+    """dbus-daemon with a socket below root. include: a policy file or a folder of them; who may own a name then depends
+    on that alone."""
 
     def __init__(self, root: Path, include: Path | None = None) -> None:
         self.address = f"unix:path={root / 'bus'}"
         self._config = root / "bus.conf"
+        word = "includedir" if include is not None and include.is_dir() else "include"
         self._config.write_text(_CONFIG.format(
             socket=root / "bus", own="" if include else '<allow own="*"/>',
-            include=f"<include>{include}</include>" if include else "",
+            include=f"<{word}>{include}</{word}>" if include else "",
         ))  # fmt: skip
         self._process: subprocess.Popen[str] | None = None
 

@@ -188,6 +188,21 @@ def test_a_policy_that_refuses_us_is_named(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_line_that_is_told_helps_without_a_restart(tmp_path: Path) -> None:
+    """dbus-daemon watches the folders that its configuration names; the daemon tries again by itself."""
+    folder = tmp_path / "system.d"
+    folder.mkdir()
+
+    async def scenario() -> None:
+        with bus_daemon(tmp_path, folder) as bus:
+            async with service(bus.address) as ours:
+                await at(ours, "system.d")
+                shutil.copy(POLICY_FILE, folder)
+                await at(ours, "is ours")
+
+    asyncio.run(scenario())
+
+
 TARGETCLI = """
 from targetcli.ui_backstore import UIBackstores
 for name, iface, properties in UIBackstores._user_backstores(None):
