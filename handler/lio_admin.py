@@ -65,6 +65,8 @@ class RtslibLio:
         import rtslib_fb
 
         self._rtslib: Any = rtslib_fb
+        # Its name in 2.1, which is what Debian 12 has.
+        self._absent: type[Exception] = getattr(rtslib_fb, "RTSLibNotInCFSError", None) or rtslib_fb.RTSLibNotInCFS
         # rtslib wants its database directory before it is asked anything
         with contextlib.suppress(OSError):
             os.makedirs("/etc/target", exist_ok=True)
@@ -74,7 +76,7 @@ class RtslibLio:
     def find(self, name: str) -> Optional[Any]:
         try:
             return RtslibObject(self._rtslib.UserBackedStorageObject(name), self._rtslib)
-        except self._rtslib.RTSLibNotInCFSError:
+        except self._absent:
             return None
 
     def create(

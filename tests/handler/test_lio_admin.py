@@ -4,11 +4,12 @@ import errno
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from handler.lio_admin import answer
+from handler.lio_admin import RtslibLio, answer
 from tests.doubles.fake_lio import NO_SUCH_ATTRIBUTE, FakeLio
 
 CREATE = {
@@ -20,6 +21,20 @@ CREATE = {
     "block_bytes": 512,
     "cmd_time_out_seconds": 25,
 }
+
+
+@pytest.mark.parametrize("word", ["RTSLibNotInCFS", "RTSLibNotInCFSError"])
+def test_a_backstore_that_is_not_there_by_either_name_of_rtslib(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """The exception's names in rtslib-fb 2.1.75 (Debian 12) and 2.2.4 (PyPI)."""
+    absent = type(word, (Exception,), {})
+
+    def find(name: str) -> None:
+        raise absent(name)
+
+    rtslib = SimpleNamespace(RTSRoot=object, UserBackedStorageObject=find, **{word: absent})
+    monkeypatch.setitem(sys.modules, "rtslib_fb", rtslib)
+    monkeypatch.setattr("handler.lio_admin.os.makedirs", lambda *_, **__: None)
+    assert RtslibLio().find("vm1") is None
 
 
 def test_a_device_is_made_so_that_nobody_waits_for_a_netlink_answer() -> None:
