@@ -58,6 +58,12 @@ class Lio(Protocol):
         """The targets that show them."""
 
 
+def exception_of(rtslib: Any, name: str) -> type[Exception]:
+    """rtslib's exception: its name got an "Error" at its end after 2.1, which is what Debian 12 has."""
+    found: type[Exception] = getattr(rtslib, f"{name}Error", None) or getattr(rtslib, name)
+    return found
+
+
 class RtslibLio:
     """The real one."""
 
@@ -65,8 +71,7 @@ class RtslibLio:
         import rtslib_fb
 
         self._rtslib: Any = rtslib_fb
-        # Its name in 2.1, which is what Debian 12 has.
-        self._absent: type[Exception] = getattr(rtslib_fb, "RTSLibNotInCFSError", None) or rtslib_fb.RTSLibNotInCFS
+        self._absent = exception_of(rtslib_fb, "RTSLibNotInCFS")
         # rtslib wants its database directory before it is asked anything
         with contextlib.suppress(OSError):
             os.makedirs("/etc/target", exist_ok=True)
@@ -137,7 +142,7 @@ class RtslibObject:
 
     def add_alua_group(self, group: Mapping[str, Any]) -> None:
         """A target port group as rtslib dumps it; the kernel makes the default one by itself."""
-        with contextlib.suppress(self._rtslib.RTSLibALUANotSupportedError):
+        with contextlib.suppress(exception_of(self._rtslib, "RTSLibALUANotSupported")):
             self._rtslib.ALUATargetPortGroup.setup(self._object, dict(group), str)
 
     def delete(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handler.lio_admin import RtslibLio, answer
+from handler.lio_admin import RtslibLio, RtslibObject, answer
 from tests.doubles.fake_lio import NO_SUCH_ATTRIBUTE, FakeLio
 
 CREATE = {
@@ -35,6 +35,18 @@ def test_a_backstore_that_is_not_there_by_either_name_of_rtslib(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "rtslib_fb", rtslib)
     monkeypatch.setattr("handler.lio_admin.os.makedirs", lambda *_, **__: None)
     assert RtslibLio().find("vm1") is None
+
+
+@pytest.mark.parametrize("word", ["RTSLibALUANotSupported", "RTSLibALUANotSupportedError"])
+def test_a_backstore_without_alua_has_no_groups_by_either_name_of_rtslib(word: str) -> None:
+    unsupported = type(word, (Exception,), {})
+
+    def setup(*_: object) -> None:
+        raise unsupported
+
+    rtslib = SimpleNamespace(ALUATargetPortGroup=SimpleNamespace(setup=setup), **{word: unsupported})
+    made = SimpleNamespace(name="vm1", path="/sys/kernel/config/target/core/user_0/vm1")
+    RtslibObject(made, rtslib).add_alua_group({"name": "default_tg_pt_gp"})
 
 
 def test_a_device_is_made_so_that_nobody_waits_for_a_netlink_answer() -> None:
