@@ -72,7 +72,7 @@ def user(name: str, config: str, size_bytes: int, no_reply: bool = False) -> Pat
         write(folder / "wwn/vpd_unit_serial", str(uuid.uuid4()))
         write(folder / "enable", "1")
     except OSError:
-        folder.rmdir()
+        delete(folder)
         raise
     return folder
 

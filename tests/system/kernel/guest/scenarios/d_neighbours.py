@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 from .. import daemon, lio, load, services
 from ..runner import scenario
@@ -26,11 +27,16 @@ def create_serve_delete(names: range) -> None:
 
 def theirs_works(name: str) -> None:
     """A disk of tcmu-runner's qcow handler (it takes a raw file too)."""
-    blocked = Path("/sys/module/target_core_user/parameters/block_netlink")
-    wait_for("tcmu-runner lets the kernel announce disks", lambda: blocked.read_text().strip() == "unblocked")
     path = f"/run/{name}.raw"
     run("truncate", "-s", "8M", path)
-    backing = lio.user(name, f"qcow/{path}", 8 << 20)
+
+    def made() -> Optional[Path]:
+        try:
+            return lio.user(name, f"qcow/{path}", 8 << 20)
+        except BlockingIOError:  # tcmu-runner blocks announcements for a moment after it has its name
+            return None
+
+    backing = wait_for("tcmu-runner lets the kernel announce disks", made)
     with lio.LoopDisk(backing) as local:
         load.read_directly(local.device)
     lio.delete(backing)
