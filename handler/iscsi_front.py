@@ -46,7 +46,7 @@ PAUSE_SECONDS = 1.0
 WARN_SECONDS = 5.0
 """How often at most the log hears of connections that are closed at once: a flood must not become one of the log."""
 TRIM_SECONDS = 5.0
-"""How long the buffer pool keeps memory while no connection moved large data."""
+"""How often the buffer pool gives back what it did not need meanwhile."""
 
 
 class Peer:
@@ -392,9 +392,8 @@ class IscsiFront:
             peer.look_at_clock(now)
         if self.registry.recovering:
             self.registry.handle_timeout(now)
-        if self.pool.handed_out_bytes:
+        if now >= self._trim_at:
             self._trim_at = now + TRIM_SECONDS
-        elif now >= self._trim_at:
             self.pool.trim()
         self._sweep = self.loop.call_later(SWEEP_SECONDS, self._look_at_clock)
 

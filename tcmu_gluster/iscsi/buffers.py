@@ -55,6 +55,7 @@ class BufferPool:
         self.handed_out_bytes = 0
         self.retained_bytes = 0
         self._free: dict[int, list[memoryview]] = {}
+        self._unneeded: dict[int, int] = {}  # of each class, how many have been free all the time since trim()
         self._waiting: deque[tuple[Waiter, int]] = deque()
 
     @property
@@ -99,9 +100,12 @@ class BufferPool:
             self._serve()
 
     def trim(self) -> None:
-        """Give all memory that is not in use back to the system."""
-        self._free.clear()
-        self.retained_bytes = 0
+        """Give the memory that nobody needed since the last trim() back to the system."""
+        for size, free in self._free.items():
+            unneeded = self._unneeded.get(size, 0)
+            del free[:unneeded]
+            self.retained_bytes -= size * unneeded
+            self._unneeded[size] = len(free)
 
     def _fits(self, length: int) -> bool:
         return not self.handed_out_bytes or self.handed_out_bytes + (1 << _class_of(length)) <= self.limit_bytes
@@ -112,8 +116,9 @@ class BufferPool:
         free = self._free.get(size)
         if free:
             self.retained_bytes -= size
-            view = free.pop()
-            base = view.obj
+            base = free.pop().obj
+            if len(free) < self._unneeded.get(size, 0):
+                self._unneeded[size] = len(free)
         else:
             base = mmap.mmap(-1, size)
         return memoryview(base)[:length]

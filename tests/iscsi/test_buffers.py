@@ -54,13 +54,28 @@ def test_the_limit_refuses_and_a_larger_request_is_served_alone() -> None:
     assert pool.take(1) is not None
 
 
-def test_no_more_is_retained_than_allowed_and_trim_gives_all_back() -> None:
-    pool = BufferPool(retain_bytes=32 * KIB)
-    views = [pool.take(16 * KIB) for _ in range(4)]
+def fill(pool: BufferPool, count: int) -> None:
+    """Take so many buffers at once, and give them back."""
+    views = [pool.take(16 * KIB) for _ in range(count)]
     for view in views:
         assert view is not None
         pool.give(view)
+
+
+def test_no_more_is_retained_than_allowed() -> None:
+    pool = BufferPool(retain_bytes=32 * KIB)
+    fill(pool, 4)
     assert pool.retained_bytes == 32 * KIB
+
+
+def test_trim_gives_back_what_was_not_needed_since_the_last_one() -> None:
+    pool = BufferPool()
+    fill(pool, 8)
+    pool.trim()
+    assert pool.retained_bytes == 8 * 16 * KIB  # all were needed until now
+    fill(pool, 3)
+    pool.trim()
+    assert pool.retained_bytes == 3 * 16 * KIB
     pool.trim()
     assert pool.retained_bytes == 0
 
