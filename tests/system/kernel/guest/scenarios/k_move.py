@@ -40,7 +40,7 @@ def moved(to: str) -> None:
     expect(("moving" in read(SAVED)) is (to == "lio"), "LIO's saved configuration says so too")
 
 
-@scenario(job="tools", limit=420)
+@scenario(limit=420)
 def a_shown_disk_moves_to_lio_and_back_under_its_initiator() -> None:
     """CHAP, ACL, LUN 3, identity and bytes stay; open-iscsi logs in again by itself, and its disk goes on."""
     backing = daemon.uri("moving")
