@@ -26,6 +26,16 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
 
 
+def is_attribute(value: Any) -> bool:
+    """A whole number, as such or as text, or nothing."""
+    return value is None or isinstance(value, int) or (isinstance(value, str) and _is_whole(value))
+
+
+def _is_whole(text: str) -> bool:
+    digits = text.strip().lstrip("-")
+    return not text or (digits.isascii() and digits.isdigit() and len(digits) <= 10 and text.count("-") <= 1)
+
+
 def is_rule(value: Any) -> bool:
     """A rule of access."""
     try:
@@ -57,7 +67,9 @@ Form = Union[Callable[[Any], bool], Each, Mapping[str, Any]]
 MAPPED_LUN: Form = {"index": is_number, "tpg_lun": is_number}
 GROUP: Form = {
     "luns": Each({"index": is_number, "storage_object": is_text}),
-    "node_acls": Each({"node_wwn": is_text, "mapped_luns": Each(MAPPED_LUN)}),
+    "node_acls": Each(
+        {"node_wwn": is_text, "mapped_luns": Each(MAPPED_LUN), "attributes": {"authentication": is_attribute}}
+    ),
     "portals": Each({"ip_address": is_address, "port": is_number}),
     "attributes": {},
 }

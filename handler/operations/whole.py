@@ -144,7 +144,7 @@ def convert(root: Object) -> tuple[Configuration, list[str]]:
             disk = convert_disk(entry)
             if disk["name"] in kept:
                 raise ConfigError("another disk has this name already")
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
+        except (ConfigError, KeyError, OverflowError, TypeError, ValueError) as error:
             name = entry.get("name") if isinstance(entry, dict) else entry
             skipped.append(f"storage object {name!r}: {error if isinstance(error, ConfigError) else 'it is malformed'}")
             continue
@@ -201,6 +201,9 @@ def convert_disk(entry: Object) -> Object:
     plugin, name = entry["plugin"], entry["name"]
     if not isinstance(name, str):
         raise TypeError("its name is no text")
+    attributes = entry.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise TypeError("its attributes are no object")
     if plugin == PLUGIN:
         if not str(entry["config"]).startswith(f"{SUBTYPE}/"):
             raise ConfigError(f"its handler is {str(entry['config']).partition('/')[0]}, not ours")
@@ -215,7 +218,7 @@ def convert_disk(entry: Object) -> Object:
         raise ConfigError(f"it is read-only there; first: tcmu-gluster disk create {name} {uri} --read-only")
     serial = str(entry.get("wwn") or "")
     config = to_cfgstring(parse_backing(uri), state_id_of(serial))
-    block_bytes = int((entry.get("attributes") or {}).get("block_size") or 512)
+    block_bytes = int(attributes.get("block_size") or 512)
     return {"name": name, "plugin": PLUGIN, "config": config, "wwn": serial, "size": int(entry.get("size") or 0),
             "attributes": {}, "alua_tpgs": [],
             **({"control": f"hw_block_size={block_bytes}"} if block_bytes != 512 else {})}  # fmt: skip

@@ -37,6 +37,12 @@ def test_what_we_write_ourselves_has_the_form() -> None:
         (("tpgs", 0, "portals", 0, "ip_address"), "here", "ip_address is not an ip address"),
         (("tpgs", 0, "portals", 0, "port"), 1 << 16, "port is not a whole number"),
         (("tpgs", 0, "attributes"), [], "x.tpgs[0].attributes is no object"),
+        (("tpgs", 0, "node_acls", 0, "attributes"), 1, "x.tpgs[0].node_acls[0].attributes is no object"),
+        (
+            ("tpgs", 0, "node_acls", 0, "attributes"),
+            {"authentication": "on"},
+            "x.tpgs[0].node_acls[0].attributes.authentication is not a whole number, as such or as text, or nothing",
+        ),
     ],
 )
 def test_the_place_of_what_is_wrong_is_said(path: tuple[Any, ...], value: Any, sentence: str) -> None:
@@ -46,6 +52,23 @@ def test_the_place_of_what_is_wrong_is_said(path: tuple[Any, ...], value: Any, s
         inner = inner[step]
     inner[path[-1]] = value
     assert sentence in str(wrong_in(whole, TARGET, "x"))
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1, True, None, "", "-1", "0", " 1 "])
+def test_what_a_kernel_says_of_one_initiators_authentication(value: Any) -> None:
+    whole = target()
+    whole["tpgs"][0]["node_acls"][0]["attributes"] = {"authentication": value}
+    assert wrong_in(whole, TARGET, "x") is None
+    root = copy.deepcopy(EXAMPLE)
+    root["targets"] = [whole]
+    convert(root)  # whether it is served depends on the value; that it is understood does not
+
+
+@pytest.mark.parametrize("value", ["-", "--1", "1-", "\u0661", "9" * 11, 1.5, [], {}])
+def test_what_no_kernel_says(value: Any) -> None:
+    whole = target()
+    whole["tpgs"][0]["node_acls"][0]["attributes"] = {"authentication": value}
+    assert "authentication is not" in str(wrong_in(whole, TARGET, "x"))
 
 
 def test_a_target_of_the_wrong_form_is_left_out_and_the_others_are_served() -> None:
@@ -73,3 +96,20 @@ def test_a_disk_whose_name_is_no_text_is_left_out(name: Any) -> None:
     root["storage_objects"].append({"name": name, "plugin": "user", "config": "gluster/memory/a"})
     found, skipped = convert(root)
     assert len(list(found.disks())) == 2 and skipped == [f"storage object {name!r}: it is malformed"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attributes": "none"},
+        {"attributes": [1]},
+        {"attributes": {"block_size": float("inf")}},
+        {"size": float("inf")},
+        {"attributes": {"block_size": "big"}},
+    ],
+)
+def test_a_disk_with_values_of_another_kind_is_left_out(wrong: dict[str, Any]) -> None:
+    root = copy.deepcopy(EXAMPLE)
+    root["storage_objects"].append({"name": "odd", "plugin": "fileio", "dev": "/srv/odd", "size": 1 << 20, **wrong})
+    found, skipped = convert(root)
+    assert len(list(found.disks())) == 2 and skipped == ["storage object 'odd': it is malformed"]
