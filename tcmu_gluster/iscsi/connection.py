@@ -420,7 +420,7 @@ class Connection:
                 for task in self.session.tasks.allegiant_to(self):
                     if task.phase is not EXECUTING:
                         self.intake.drop(task)
-                self._withdraw()
+                self.withdraw()
             if self.output.keeper is not None:
                 self.output.keeper.free(self.output.keeper.give_up())
         self.framing.abandon()
@@ -428,7 +428,7 @@ class Connection:
         for _, action in awaiting:
             action()
 
-    def _withdraw(self) -> None:
+    def withdraw(self) -> None:
         """Commands that the shell hasn't fetched yet end here: it will not execute them."""
         events = self.intake.events
         waiting = [event for event in events if isinstance(event, IscsiCommand)]

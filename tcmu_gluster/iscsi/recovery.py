@@ -132,6 +132,8 @@ def end_waiting(session: Session) -> None:
         for task in session.tasks.allegiant_to(connection):
             if task.phase is not EXECUTING:
                 drop(session, task)
+    for connection in session.lost:
+        connection.withdraw()  # what the memory of those that were dropped let begin meanwhile
     session.lost.clear()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcmu_gluster.iscsi import pdu
@@ -347,6 +347,11 @@ def converse(wire: Wire, kind: str, blocks: int) -> None:
         {"ErrorRecoveryLevel": "2", "DefaultTime2Retain": "20", "MaxConnections": "4", "DataDigest": "CRC32C"},
     ]),
     st.sampled_from([Settings(), TIGHT]), st.booleans(), st.sampled_from([1 << 16, 1 << 24]),
+)  # fmt: skip
+@example(  # the memory of a kept task that ends goes to one that waited for it, and that ends, too
+    [([("read", 1)], [], 100), ([("read", 17), ("read", 33), ("read", 33)], [(1, 32)], 100)],
+    {"ErrorRecoveryLevel": "2", "DefaultTime2Retain": "20", "MaxConnections": "4", "DataDigest": "CRC32C"},
+    Settings(), False, 1 << 16,
 )  # fmt: skip
 def test_a_damaged_conversation_ends_without_leaving_anything_behind(
     turns: list[tuple[list[tuple[str, int]], list[tuple[int, int]], int]],
