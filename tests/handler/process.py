@@ -27,6 +27,16 @@ class Process:
         self.notify.bind(str(root / "n.sock"))
         self.notify.settimeout(START_SECONDS)
 
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Whatever the test left of it ends."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.notify.close()
+
     def start(self) -> Process:
         environ = {
             **os.environ,

@@ -30,12 +30,8 @@ IQN = "iqn.2013-10.com.redhat"
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path)
-    yield process
-    if process.process is not None and process.process.poll() is None:
-        process.process.kill()
-        process.process.wait()
-    process.notify.close()
+    with Process(tmp_path) as process:
+        yield process
 
 
 def test_what_was_configured_is_there_after_a_restart_and_after_a_kill(daemon: Process) -> None:

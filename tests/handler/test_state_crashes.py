@@ -171,12 +171,8 @@ def trial(daemon: Process, operations: int, one_in: int, seed: int) -> dict[str,
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path)
-    yield process
-    if process.process is not None and process.process.poll() is None:
-        process.process.kill()
-        process.process.wait()
-    process.notify.close()
+    with Process(tmp_path) as process:
+        yield process
 
 
 def test_a_kill_at_any_moment_leaves_the_old_state_or_the_new(daemon: Process) -> None:

@@ -152,7 +152,11 @@ def test_a_reader_of_the_documentation_ends_with_a_password_and_a_rule(tmp_path:
     secret = tmp_path / "vm1.secret"
     secret.touch(0o600)
     secret.write_bytes(base64.b64encode(b"twelve bytes") + b"\n")  # (umask 077; head -c 12 /dev/urandom | base64 > ...)
-    instead = {"gluster://server/volume/vm1": f"file://{tmp_path}/vm1", "/root/vm1.secret": str(secret), "20G": "20M"}
+    instead = {
+        "gluster://server/volume/vm1": f"file://{tmp_path}/vm1",
+        "/etc/tcmu-gluster/vm1.secret": str(secret),
+        "20G": "20M",
+    }
     ours = [[instead.get(word, word) for word in line[1:]] for line in lines if line[0] == "tcmu-gluster"]
     assert [words[0] for words in ours] == ["disk", "target", "acl", "chap", "lun"]
     with Served(tmp_path) as daemon:
