@@ -13,6 +13,7 @@ import os
 import signal
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ SMALL_BRICK_BYTES = 96 << 20
 INQUIRY = bytes((0x12, 0, 0, 0, 96, 0))
 
 
-class Fault:
+class Fault(ABC):
     """What breaks. Volume options, layout and slots are what the trial makes for it.
 
     seconds   how long it stays broken
@@ -60,13 +61,13 @@ class Fault:
         """The volume."""
         self.server.create_volume(self.name, options={**BLOCK_OPTIONS, **self.options}, **self.layout)
 
+    @abstractmethod
     def strike(self) -> None:
         """Break it; returns when it is broken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mend(self) -> None:
         """Undo it."""
-        raise NotImplementedError
 
 
 class Quorum(Fault):
