@@ -26,6 +26,21 @@ Sections are those of SPC-4 revision 36f and of SBC-4; other revisions count dif
 WRITE ATOMIC is there where a write is whole or not there at all, whatever fails meanwhile. Memory is so; a plain file
 and GlusterFS are not, since power may be lost between two blocks of one write: there VPD page B0h says 0 and the
 command is unknown. COMPARE AND WRITE and ORWRITE are atomic against other commands everywhere.
+
+## Copies by token
+
+Block device range descriptors begin at byte 16 of POPULATE TOKEN's parameter list and at byte 536 of WRITE USING
+TOKEN's (SBC-4 5.12 and 5.59). ddpt 0.97 (Debian 12's) writes its own a byte too early, at 15 and 535. For blocks 0 to
+16383, `ddpt --odx skip=0,16384` sends these 32 bytes:
+
+    at      0     2     4         8         14    16                24        28
+    sent    001e  0000  00000000  00000000  0010  0000000000000000  00400000  00000000
+    meant   001e  0000  00000000  00000000  0010  0000000000000000  00004000  00000000
+
+So a disk must read 400000h blocks, which is more than the 256 MiB of a token, and the answer is INVALID FIELD IN
+PARAMETER LIST with field pointer 24. Fewer than 2048 blocks are not refused: 256 times as many are copied, from and to
+256 times the block address, on our disks and on any other that follows the standard. ddpt says "number requested
+differs from transfer count" then. Lists without that error, sent by sg_raw, copy what they name.
 """
 
 COMMAND_HEADS = ("code", "action", "name", "section", "CDB bytes", "data", "only on")

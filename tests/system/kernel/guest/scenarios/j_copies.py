@@ -22,7 +22,7 @@ ZERO_TOKEN = struct.pack(">I2xH504x", 0xFFFF0001, 0x1F8)
 
 @scenario(limit=180)
 def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[str, str]:
-    """EXTENDED COPY by sg_xcopy and ddpt, ODX's commands by sg_raw; sg_dd reads the same bytes on the other disk."""
+    """EXTENDED COPY by sg_xcopy and ddpt, tokens by ddpt and sg_raw; sg_dd reads the same bytes on the other disk."""
     daemon.Daemon()
     files = [Path(f"/run/copies-{name}") for name in ("a", "b")]
     services.start_iscsid()
@@ -48,8 +48,11 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
                 "sg_xcopy": run("sg_xcopy", *between, "bs=512", "count=8192"),
                 "ddpt_xcopy": run("ddpt", *between, "bs=512", "skip=8192", "seek=8192", "count=4096",
                                   "iflag=pt", "oflag=pt", "--xcopy"),
+                "ddpt_odx": run("ddpt", *between, "bs=512", f"skip={_early(12288, 2048)}",
+                                f"seek={_early(12288, 2048)}", "iflag=pt", "oflag=pt", "--odx"),
             }  # fmt: skip
-            _copy_by_token(_generic(one), sink, lba=12288, blocks=4096)
+            expect(_odx_transfer_counts(figures["ddpt_odx"]) == 2, "ddpt named 256 times the blocks that it counts")
+            _copy_by_token(_generic(one), sink, lba=14336, blocks=2048)
             expect(
                 max(_sectors_moved(one) - moved[0], _sectors_moved(two) - moved[1]) < 4096,
                 "the initiator moved less than a quarter of what was copied",
@@ -59,12 +62,36 @@ def tools_copy_between_two_disks_without_moving_the_data_themselves() -> dict[st
             run("cmp", "/run/copies-pattern", "/run/copies-back")
             _write_token(sink, ZERO_TOKEN, lba=0, blocks=4096)
             run("cmp", "-n", str(2 * MIB), "/dev/zero", str(files[1]))
+            run("ddpt", "if=/dev/null", f"of={sink}", "bs=512", f"seek={_early(4096, 4096)}", "oflag=pt", "rtype=zero",
+                "--odx")  # fmt: skip
+            run("cmp", "-n", str(4 * MIB), "/dev/zero", str(files[1]))
+            run("cmp", "-i", str(4 * MIB), "-n", str(4 * MIB), "/run/copies-pattern", str(files[1]))
+            _tokens_that_live(_generic(one))
     finally:
         with contextlib.suppress(TcmuGlusterError):  # half of it may not have been made
             daemon.ask("target.delete", target=IQN)
             for file in files:
                 daemon.ask("disk.delete", name=file.name)
     return figures
+
+
+def _early(lba: int, blocks: int) -> str:
+    """What to ask ddpt 0.97 for so that it names these blocks: its numbers are a byte too early (docs/scsi.md)."""
+    assert lba % 256 == blocks % 256 == 0
+    return f"{lba // 256},{blocks // 256}"
+
+
+def _odx_transfer_counts(said: str) -> int:
+    """How often ddpt found that more was copied than it believes to have asked for."""
+    return said.count("differs from transfer count")
+
+
+def _tokens_that_live(disk: str) -> None:
+    """ddptctl finds the one of sg_raw by REPORT ALL ROD TOKENS, then its own too; ddpt's last write deleted its own."""
+    found = run("ddptctl", "--all_toks", disk)
+    expect("headers returned: 1\n" in found and f"represented: {2048 * 512} " in found, "one token lives, sg_raw's")
+    run("ddptctl", f"--pt={_early(256, 512)}", "--rtf=/run/copies-token", disk)
+    expect(f"represented: {512 * 512} " in run("ddptctl", "--all_toks", disk), "ddptctl finds the token that it made")
 
 
 def _copy_by_token(source: str, sink: str, lba: int, blocks: int) -> None:
@@ -87,7 +114,7 @@ def _write_token(sink: str, token: bytes, lba: int, blocks: int) -> None:
 
 
 def _third_party(disk: str, service_action: int, parameters: bytes) -> None:
-    """THIRD-PARTY COPY OUT with a parameter list.  ddpt's --odx is not used: 0.97's list is not understood."""
+    """THIRD-PARTY COPY OUT with a parameter list."""
     Path("/run/copies-parameters").write_bytes(parameters)
     command = struct.pack(">BB4xII2x", 0x83, service_action, LIST_IDENTIFIER, len(parameters))
     run("sg_raw", f"--send={len(parameters)}", "--infile=/run/copies-parameters", disk, *_words(command))
