@@ -23,9 +23,21 @@ HEAD = """\
 Made by `script/scsi-reference` from the command table and the tables of pages; REPORT SUPPORTED OPERATION CODES,
 INQUIRY, MODE SENSE and LOG SENSE print the same tables. What is not here ends with CHECK CONDITION, ILLEGAL REQUEST.
 Sections are those of SPC-4 revision 36f and of SBC-4; other revisions count differently: look for the name too.
-WRITE ATOMIC is there where a write is whole or not there at all, whatever fails meanwhile. Memory is so; a plain file
-and GlusterFS are not, since power may be lost between two blocks of one write: there VPD page B0h says 0 and the
-command is unknown. COMPARE AND WRITE and ORWRITE are atomic against other commands everywhere.
+
+## WRITE ATOMIC
+
+An atomic write that is not completed has changed nothing (SBC-4 4.29), and a host that relies on it leaves out what it
+did before against torn writes. So the command is there, and VPD page B0h tells a length, only where a write is whole or
+not there at all whatever fails meanwhile. Memory is so: up to 8 MiB are written in one step of one thread, and nothing
+of it outlives the process. A plain file and GlusterFS are not, not even for one block; page B0h says 0 for them:
+
+- Against other commands a write of any length could be alone on its blocks, as COMPARE AND WRITE and ORWRITE are on
+  every backing. That is half of the promise.
+- When power is lost, Linux and a brick's file system may have written some pages or sectors of a write. Linux tells how
+  long a write holds since 6.11 (`statx`'s atomic_write_unit_max, `RWF_ATOMIC`), for direct I/O to some disks and file
+  systems; libgfapi and Gluster's protocol have nothing like it, and a disperse volume keeps each block in pieces on
+  several bricks, which don't lose power at the same moment.
+- A process that is killed leaves a long `pwritev` off between two pages, and a full file system ends it there too.
 
 ## Copies by token
 

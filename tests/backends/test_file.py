@@ -114,6 +114,10 @@ def test_a_flush_that_lost_data_is_told_to_every_later_flush(open_disk, loop, mo
         assert caught.value.errno == errno.EIO
 
 
+def test_no_write_to_a_file_is_promised_to_be_whole_after_a_fault(open_disk):
+    assert open_disk().capabilities.atomic_write_bytes == 0  # docs/scsi.md says why
+
+
 def test_discarded_ranges_are_holes_and_zeroed_ones_are_data(open_disk, loop):
     disk = open_disk()
     if not disk.capabilities.can_discard:

@@ -164,6 +164,7 @@ def test_a_durable_write_that_failed_with_eio_fails_later_flushes(disk, loop, do
 
 def test_what_the_volume_cannot_do_is_found_at_opening_or_learned(disk, loop, double):
     assert disk.capabilities.can_discard
+    assert disk.capabilities.atomic_write_bytes == 0  # nothing of Gluster's promises one (docs/scsi.md)
     assert not disk.capabilities.can_zero  # the double answers glfs_zerofill like a disperse volume
     with pytest.raises(OSError) as caught:
         loop.ask(lambda done: disk.zero(0, 4096, done))
