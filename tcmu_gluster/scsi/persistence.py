@@ -5,7 +5,7 @@
 
 The checksum is over everything else in canonical form (sorted keys, no blanks). The generation grows with every store.
 A record that does not check is DamagedRecord: the unit then answers NOT READY, because whoever had fenced another host
-must not find the fence gone, until an administrator decides (LogicalUnit.forget_record).
+must not find the fence gone, until an administrator decides (LogicalUnit.forget_record). Nothing is stored meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend, Done, Operation, Outcome, StoreSidecar
 from tcmu_gluster.errors import TcmuGlusterError
+from tcmu_gluster.scsi.sense import Asc, NotReady
 from tcmu_gluster.scsi.turns import Turns
 
 FORMAT = "tcmu-gluster unit record"
@@ -122,6 +123,11 @@ class Keeper:
         """The record, or a section of it, can't be trusted."""
         self.damage = f"the record beside the disk is damaged, so its reservations and saved pages are unknown: {why}"
 
+    def check(self) -> None:
+        """Raises NotReady while the record is damaged."""
+        if self.damage:
+            raise NotReady(Asc.MANUAL_INTERVENTION_REQUIRED)
+
     def keep(
         self, name: str, value: Any, stable: Optional[Callable[[], None]] = None
     ) -> Generator[Operation, Any, None]:
@@ -129,7 +135,9 @@ class Keeper:
 
         value is what json can hold, None drops the section. stable() is called when the disk has it, even if the
         command is aborted meanwhile: what memory and disk say is then the same. Raises OSError: nothing changed.
+        Raises NotReady while the record is damaged: what a host wants kept must not take its place.
         """
+        self.check()
         turn = self._turns.join()
         try:
             yield turn

@@ -63,13 +63,13 @@ def _in(unit: LogicalUnit, command: Command, parts: bytes) -> Response:
 
 def read_keys(unit: LogicalUnit, command: Command) -> Response:
     """READ KEYS."""
-    unit.reserved.check_spc_2()
+    unit.reserved.check()
     return _in(unit, command, b"".join(key.to_bytes(8, "big") for key in unit.reserved.state.keys.values()))
 
 
 def read_reservation(unit: LogicalUnit, command: Command) -> Response:
     """READ RESERVATION: of an all registrants type the key is 0."""
-    unit.reserved.check_spc_2()
+    unit.reserved.check()
     state = unit.reserved.state
     if not state.type:
         return _in(unit, command, b"")
@@ -79,7 +79,7 @@ def read_reservation(unit: LogicalUnit, command: Command) -> Response:
 
 def report_capabilities(unit: LogicalUnit, command: Command) -> Response:
     """REPORT CAPABILITIES."""
-    unit.reserved.check_spc_2()
+    unit.reserved.check()
     data = CAPABILITIES.pack(
         length=CAPABILITIES.size_bytes, crh=1, sip_c=1, atp_c=1, ptpl_c=1, tmv=1,
         allow_commands=TEST_UNIT_READY_ALLOWED, ptpl_a=unit.reserved.state.persists,
@@ -90,7 +90,7 @@ def report_capabilities(unit: LogicalUnit, command: Command) -> Response:
 
 def read_full_status(unit: LogicalUnit, command: Command) -> Response:
     """READ FULL STATUS: one descriptor a registration, by target port (so ALL_TG_PT is 0)."""
-    unit.reserved.check_spc_2()
+    unit.reserved.check()
     state = unit.reserved.state
     return _in(unit, command, b"".join(_full_status(state, who, key) for who, key in state.keys.items()))
 

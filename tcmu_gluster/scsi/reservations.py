@@ -140,8 +140,12 @@ class Reservations:
 
     # -- persistent ----------------------------------------------------------------------------------------------
 
-    def check_spc_2(self) -> None:
-        """While RESERVE holds the unit, PERSISTENT RESERVE is a conflict for everybody.  Source: SPC-2 5.5.1."""
+    def check(self) -> None:
+        """While RESERVE holds the unit, PERSISTENT RESERVE is a conflict for everybody.  Source: SPC-2 5.5.1.
+
+        Raises NotReady while nobody knows what is reserved: the record is damaged.
+        """
+        self._unit.keeper.check()
         if self.spc_2_holder is not None:
             raise ReservationConflict()
 
@@ -152,7 +156,7 @@ class Reservations:
         turn = self.turns.join()
         try:
             yield turn
-            self.check_spc_2()
+            self.check()
             change = rule(self.state, request)
             if len(change.state.keys) > max(MAXIMUM_REGISTRATIONS, len(self.state.keys)):
                 raise IllegalRequest(Asc.INSUFFICIENT_REGISTRATION_RESOURCES)

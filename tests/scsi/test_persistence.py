@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcmu_gluster.backends.memory import MemoryBackend
+from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.persistence import DamagedRecord, Keeper, UnitRecord
+from tcmu_gluster.scsi.sense import Asc, SenseKey
+from tests.doubles.cluster import Node
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -96,4 +100,25 @@ def test_a_record_that_can_not_be_read_is_damage_too():
 
     backend = Unreadable("unreadable", 4096)
     assert "Input/output error" in Keeper(backend).damage
+    backend.close()
+
+
+@pytest.mark.parametrize("host", ["register", "read keys", "identify", "save a mode page"])
+def test_no_host_can_put_a_record_in_the_place_of_a_damaged_one(host: str) -> None:
+    backend = MemoryBackend("damaged", 1 << 20)
+    backend.store_sidecar(b"nonsense", lambda outcome: None)
+    unit = LogicalUnit(backend)
+    node = Node(unit, "holder")
+    page = node.run(cdb.MODE_SENSE_6.pack(dbd=1, page_code=8, allocation_length=255)).data[4:]
+    answer = {
+        "register": lambda: node.out("register", 0, 1, flags=1),
+        "read keys": lambda: node.run(cdb.READ_KEYS.pack(allocation_length=255)),
+        "identify": lambda: node.run(cdb.SET_IDENTIFYING_INFORMATION.pack(parameter_list_length=3), b"abc"),
+        "save a mode page": lambda: node.run(
+            cdb.MODE_SELECT_6.pack(pf=1, sp=1, parameter_list_length=4 + len(page)),
+            bytes(4) + bytes([page[0] & 0x3F, page[1], page[2] ^ 4]) + page[3:],
+        ),
+    }[host]()
+    assert (answer.key, answer.asc) == (SenseKey.NOT_READY, Asc.MANUAL_INTERVENTION_REQUIRED)
+    assert backend.load_sidecar() == b"nonsense" and unit.trouble
     backend.close()
