@@ -23,7 +23,7 @@ from handler.loop import ending_signals
 from handler.loop import run as run_loop
 from handler.space import SpaceWatch
 from handler.targets import EngineTarget
-from handler.units import later, options_of, stop_background, tell_trouble
+from handler.units import later, options_of, stop_background, tell_trouble, trouble_of
 from handler.world import lease_terms, on_lease_lost
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.lease import LeaseHeld
@@ -149,7 +149,7 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
             backend, _unit_options(options), report=_report, clock=time.time, later=later,
             copies=CopyManager(time.monotonic, secrets.token_bytes),
         )  # fmt: skip
-        tell_trouble(str(backing), unit)
+        tell_trouble(str(backing), trouble_of(unit))
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])

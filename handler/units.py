@@ -35,19 +35,24 @@ def later(seconds: float, function: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, function)
 
 
-def trouble_of(unit: LogicalUnit) -> str:
-    """Why no host may use a unit until somebody decides, and what can be decided; '' if there is nothing."""
+def trouble_of(unit: LogicalUnit, disk: str = "") -> str:
+    """Why no host may use a unit until somebody decides, and what can be decided; '' if there is nothing.
+
+    disk is its name, where there is a daemon that can be told.
+    """
     if not unit.trouble:
         return ""
     record = sidecar_path(unit.backend.uri.partition("?")[0]).rpartition("/")[2]
+    if disk:
+        give_up = f"give them up: tcmu-gluster disk reset-record {disk} --confirm"
+        return f"{unit.trouble}; put a good copy of {record} back and open the disk anew, or {give_up}"
     return (
         f"{unit.trouble}; put a good copy of {record} back, or remove it (that gives them up), and open the disk anew"
     )
 
 
-def tell_trouble(name: str, unit: LogicalUnit) -> None:
-    """What is wrong with a unit that was made, in the log."""
-    why = trouble_of(unit)
+def tell_trouble(name: str, why: str) -> None:
+    """What trouble_of() found at a unit that was made, in the log."""
     if why:
         log.error("disk %s can't be used: %s", name, why)
 

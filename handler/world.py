@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
-from tcmu_gluster.backends.base import PENDING, Backend
+from tcmu_gluster.backends.base import PENDING, Backend, Done, Outcome
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.scsi.command import Command
@@ -20,13 +20,14 @@ from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.identity import Identity, identity_as_recorded, identity_of_serial
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.persistence import UnitRecord
 from tcmu_gluster.tcmu.access import AccessFactory, best_access
 from tcmu_gluster.tcmu.configfs import MODULE_PARAMETERS
 from tcmu_gluster.tcmu.uio import SYSFS, UioDevice, map_uio, open_uio
 
 from .lio import ask_lio
 from .state import DiskFiles
-from .units import later, tell_trouble
+from .units import later, tell_trouble, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def make_unit(
 
     identity = identity_of(serial, record or {}) if serial else None
     unit = LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
-    tell_trouble(name, unit)
+    tell_trouble(name, trouble_of(unit, name))
     return unit
 
 
@@ -139,13 +140,25 @@ def on_lease_lost(backend: Optional[Backend], lost: Callable[[str], object]) -> 
 
 async def flush(world: World, backend: Backend) -> None:
     """Everything acknowledged so far reaches stable storage. Raises OSError."""
+    await _ended(world, backend.flush)
+
+
+async def give_up_record(world: World, unit: LogicalUnit) -> None:
+    """An empty record takes the place of the damaged one beside a disk, which is ready then. Raises OSError."""
+    empty = UnitRecord().encode()
+    await _ended(world, lambda done: unit.backend.store_sidecar(empty, done))
+    unit.forget_record()
+
+
+async def _ended(world: World, start: Callable[[Done], Outcome]) -> None:
+    """An operation of a backend has ended. Raises OSError."""
     ended: asyncio.Future[Any] = world.loop.create_future()
 
     def done(outcome: Any) -> None:
         if not ended.done():
             ended.set_result(outcome)
 
-    outcome = backend.flush(done)
+    outcome: Any = start(done)
     if outcome is PENDING:
         outcome = await ended
     if isinstance(outcome, OSError):

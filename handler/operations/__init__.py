@@ -19,6 +19,7 @@ HANDLERS: dict[str, Handler] = {
     "disk.list": disk.list_,
     "disk.show": disk.show,
     "disk.resize": disk.resize,
+    "disk.reset-record": disk.reset_record,
     "disk.delete": disk.delete,
     "disk.move": move.move,
     "disk.check": look.check,

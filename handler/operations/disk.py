@@ -21,7 +21,7 @@ from ..engine_disk import EngineDisk
 from ..moving import KEPT
 from ..state import SERIAL, state_id_of
 from ..units import trouble_of
-from ..world import identity_of, reason_of
+from ..world import give_up_record, identity_of, reason_of
 from .context import Context, Report, now
 
 log = logging.getLogger(__name__)
@@ -273,7 +273,7 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     if backend is not None and backend.lease is not None:
         facts["lease"] = backend.lease.describe()
     if served is not None and served.unit is not None and served.unit.trouble:
-        facts["trouble"] = trouble_of(served.unit)
+        facts["trouble"] = trouble_of(served.unit, args["name"])
     if device is not None:
         facts["device"] = str(device.uio)
         facts["config"] = device.uio.config
@@ -353,6 +353,28 @@ async def _resize_engine(context: Context, name: str, size_bytes: int) -> None:
     disk.size_bytes = size_bytes
     unit.capacity_changed()
     unit.blocks = size_bytes // unit.block_size_bytes
+
+
+async def reset_record(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Give up what a damaged record beside a disk kept: an empty one takes its place."""
+    name = args["name"]
+    facts = find(context, name)
+    served = context.engine.disks.get(name) or context.devices.find(name)
+    unit = served.unit if served is not None else None
+    if unit is None:
+        raise OperationError(f"disk {name} is not served now ({facts['state']}), so its record is not known")
+    if not unit.trouble:
+        return now(f"nothing is wrong with the record beside disk {name}", False)
+    if not args["confirm"]:
+        raise OperationError(
+            f"{unit.trouble}; giving them up lets hosts write that others had fenced; add --confirm if that is meant"
+        )
+    try:
+        await give_up_record(context.world, unit)
+    except OSError as error:
+        raise OperationError(f"the record beside disk {name} can't be replaced: {reason_of(error)}") from error
+    log.warning("disk %s: its damaged record was given up", name)
+    return now(f"disk {name} has no reservations and no saved pages, and hosts may use it")
 
 
 async def delete(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

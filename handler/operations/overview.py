@@ -41,7 +41,7 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
     disks: list[Any] = [*engine.disks.values(), *devices]
     for served in disks:
         if served.unit is not None and served.unit.trouble:
-            troubles.append(f"disk {served.name}: {trouble_of(served.unit)}")
+            troubles.append(f"disk {served.name}: {trouble_of(served.unit, served.name)}")
     if troubles:
         facts["troubles"] = troubles
     return facts

@@ -191,6 +191,9 @@ _TABLE = (
         _word("size", Kind.SIZE, "the new size, as in 40G"),
         _flag("force", Kind.FLAG, "also make it smaller: what lies beyond is lost"),
     )),
+    Operation("disk.reset-record", "Give up a damaged record beside a disk: its reservations and saved pages.", (
+        _DISK, _flag("confirm", Kind.FLAG, "yes, hosts that were fenced may write again"),
+    )),
     Operation("disk.delete", "Delete a disk and its file.", (
         _DISK, _flag("keep_file", Kind.FLAG, "leave the file where it is"),
     ), time_limit_seconds=300),

@@ -294,7 +294,7 @@ class LogicalUnit:
         """An administrator gave up a damaged record: no reservation, no saved page, and ready again."""
         self.keeper.forget()
         self.reserved = Reservations(self)
-        self.modes = ModePages(rows_for(self.thin))
+        self.modes.forget_saved()
         self.identification = Identification()
         self.background = Background(self)
         self.look_again()

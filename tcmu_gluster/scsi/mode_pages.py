@@ -235,6 +235,11 @@ class ModePages:
         """What a reset does: back to the saved values, or the default ones where nothing is saved."""
         self._current = {**self._default, **self._saved}
 
+    def forget_saved(self) -> None:
+        """Nothing is saved any more, and the default values hold."""
+        self._saved, self._unknown = {}, {}
+        self.reset()
+
     def put(self, page_code: int, name: str, value: int, subpage_code: int = 0) -> None:
         """Set one value from the front's side (LIO's own switches): it is the default from now on, and saved or not."""
         key = (page_code, subpage_code)

@@ -5,7 +5,7 @@
 
 The checksum is over everything else in canonical form (sorted keys, no blanks). The generation grows with every store.
 A record that does not check is DamagedRecord: the unit then answers NOT READY, because whoever had fenced another host
-must not find the fence gone, until an administrator decides (LogicalUnit.forget_record). Nothing is stored meanwhile.
+must not find the fence gone, until an administrator decides (disk reset-record). Nothing is stored meanwhile.
 """
 
 from __future__ import annotations

@@ -26,13 +26,14 @@ def test_options_follow_the_shape() -> None:
 def test_the_trouble_of_a_unit_says_what_can_be_done(caplog: pytest.LogCaptureFixture) -> None:
     unit = LogicalUnit(memory())
     assert trouble_of(unit) == ""
-    tell_trouble("vm1", unit)
+    tell_trouble("vm1", trouble_of(unit))
     assert caplog.text == ""
     unit.keeper.note_damage("its checksum does not fit its contents")
     unit.backend.uri = "gluster://host/volume/folder/vm1?debug=7"
-    tell_trouble("vm1", unit)
+    tell_trouble("vm1", trouble_of(unit))
     assert "disk vm1 can't be used" in caplog.text and "checksum" in caplog.text
     assert "put a good copy of .vm1.tcmu-gluster back, or remove it" in trouble_of(unit)
+    assert trouble_of(unit, "vm1").endswith("or give them up: tcmu-gluster disk reset-record vm1 --confirm")
 
 
 def test_a_background_operation_gives_way_to_the_loop_and_can_be_stopped() -> None:

@@ -271,6 +271,15 @@ def test_a_damaged_record_keeps_the_disk_back_until_somebody_decides() -> None:
     assert unit.trouble == ""
 
 
+def test_a_record_that_is_given_up_leaves_the_front_s_write_cache_off() -> None:
+    backend = memory()
+    backend.store_sidecar(b"{}", lambda outcome: None)
+    unit = LogicalUnit(backend)
+    unit.set_write_cache(False)
+    unit.forget_record()
+    assert unit.durable_writes
+
+
 def test_a_section_of_the_record_that_makes_no_sense_is_damage_too() -> None:
     backend = memory()
     record = UnitRecord().with_section("mode_pages", {"08": "0812"})

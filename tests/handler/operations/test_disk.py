@@ -8,6 +8,7 @@ import pytest
 
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.errors import OperationError
+from tcmu_gluster.scsi.persistence import UnitRecord
 from tests.handler.daemon import Desk, run_desk, until
 
 MIB = 1 << 20
@@ -47,10 +48,44 @@ def test_a_damaged_record_beside_a_disk_is_a_sentence_wherever_one_looks(
         (tmp_path / ".vm1.tcmu-gluster").write_text("{}")
         await desk.do("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1", front=front)
         trouble = (await desk.do("disk.show", name="vm1"))["trouble"]
-        assert "damaged" in trouble and "remove" in trouble and ".vm1.tcmu-gluster" in trouble
+        assert "damaged" in trouble and "disk reset-record vm1 --confirm" in trouble and ".vm1.tcmu-gluster" in trouble
         assert (await desk.do("status"))["troubles"] == [f"disk vm1: {trouble}"]
         assert f"disk vm1 can't be used: {trouble}" in caplog.text
         assert (tmp_path / ".vm1.tcmu-gluster").read_text() == "{}"  # and it is left as it was
+
+    run_desk(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_a_damaged_record_is_given_up_by_who_says_so_and_for_good(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        (tmp_path / "vm1").write_bytes(bytes(MIB))
+        record = tmp_path / ".vm1.tcmu-gluster"
+        record.write_text("{}")
+        await desk.do("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1", front=front)
+        assert "--confirm" in await desk.refused("disk.reset-record", name="vm1")
+        assert record.read_text() == "{}"
+        assert (await desk.do("disk.reset-record", name="vm1", confirm=True))["changed"]
+        assert "trouble" not in await desk.do("disk.show", name="vm1")
+        assert UnitRecord.decode(record.read_bytes()).sections == {}
+        assert not (await desk.do("disk.reset-record", name="vm1"))["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_what_can_not_be_stored_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(desk: Desk) -> None:
+        (tmp_path / "vm1").write_bytes(bytes(MIB))
+        (tmp_path / ".vm1.tcmu-gluster").write_text("{}")
+        await desk.do("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1")
+        backend = desk.engine.disks["vm1"].backend
+
+        def full(data: bytes, done: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(backend, "store_sidecar", full)
+        assert "No space left" in await desk.refused("disk.reset-record", name="vm1", confirm=True)
+        assert "damaged" in (await desk.do("disk.show", name="vm1"))["trouble"]
 
     run_desk(tmp_path, scenario)
 
