@@ -27,7 +27,7 @@ VERSION = 1
 PLUGIN = "user"
 OPEN_ATTRIBUTES = {"generate_node_acls": 1, "demo_mode_write_protect": 0, "cache_dynamic_acls": 1}
 CLOSED_ATTRIBUTES = {"generate_node_acls": 0, "demo_mode_write_protect": 1}
-OF_TARGETS = ("networks", "private_luns", "redirects", "tids")
+OF_TARGETS = ("alua", "networks", "private_luns", "redirects", "tids")
 """What stands under our own key by IQN: it belongs to targets, comes and goes with them."""
 LARGEST_LUN = 255
 Object = dict[str, Any]

@@ -26,7 +26,7 @@ from .configuration import Configuration
 from .denials import Denial, Denials
 from .engine_disk import EngineDisk, disk_of
 from .iscsi_front import IscsiFront
-from .portal_group import is_enabled
+from .portal_group import ALUA, alua_of, is_enabled
 from .targets import EngineTarget, TargetDirectory
 from .units import stop_background
 from .world import World, flush, on_lease_lost, reason_of
@@ -246,6 +246,9 @@ class Engine:
         for lun, unit in luns.items():
             if lun not in target.luns:
                 target.map(lun, unit)
+        state = ALUA[alua_of(wanted, iqn)]
+        if target.access is not state:  # else what a host has set since stays
+            target.set_access(state)
         shown.redirect = wanted.redirect(iqn)
         self._see_off(iqn, shown)
         for session in self._sessions(iqn):

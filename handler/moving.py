@@ -19,11 +19,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tcmu_gluster.control.operations import ALUA_STATES
 from tcmu_gluster.errors import OperationError
 
 from .accounts import CHAP_KEYS, DISCOVERY_KEYS, accounts_of, discovery_account
 from .configuration import LARGEST_LUN, OURS, PLUGIN, Configuration, Object, switched_on
-from .portal_group import asked_apart
+from .portal_group import alua_of, asked_apart
 
 MOVED = "moved"
 """Under our own key, {IQN: {"private_luns", "tid"}}: what LIO has no word for, until the target comes back."""
@@ -113,6 +114,9 @@ def for_lio(configuration: Configuration, iqn: str, shortest_bytes: int) -> Obje
     if configuration.redirect(iqn) is not None:
         raise OperationError(f"{iqn} sends its initiators elsewhere, and LIO can't; first: "
                              f"tcmu-gluster target redirect {iqn}")  # fmt: skip
+    if alua_of(configuration, iqn) != ALUA_STATES[0]:
+        raise OperationError(f"{iqn} is {alua_of(configuration, iqn)} (ALUA), which LIO would keep at its disks; "
+                             f"first: tcmu-gluster target alua {iqn} {ALUA_STATES[0]}")  # fmt: skip
     private = sorted(configuration.private_luns(iqn))
     if private and switched_on(group["attributes"].get("generate_node_acls")):
         raise OperationError(f"LUN {private[0]} of {iqn} is for some initiators only; LIO would show it to all that "

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from tcmu_gluster.control.operations import ALUA_STATES
 from tcmu_gluster.errors import OperationError
+from tcmu_gluster.scsi.alua import AccessState
 
 from .accounts import CHAP_KEYS, DISCOVERY_KEYS
-from .configuration import Configuration, Object, switched_on
+from .configuration import OURS, Configuration, Object, switched_on
 
 ATTRIBUTES: dict[str, int] = {
     "authentication": 0, "cache_dynamic_acls": 0, "default_cmdsn_depth": 64, "default_erl": 0,
@@ -36,6 +38,7 @@ PARAMETERS: dict[str, str] = {
 """Linux 6.1's defaults. The engine negotiates by its own settings."""
 AUTH = ("userid", "password", "mutual_userid", "mutual_password")
 """targetcli's names of CHAP_KEYS and DISCOVERY_KEYS, in their order."""
+ALUA: dict[str, AccessState] = dict(zip(ALUA_STATES, AccessState))
 HIDDEN = "********"
 LARGEST_VALUE = 255
 
@@ -59,6 +62,21 @@ def set_value(
         raise OperationError(f"{name} is a whole number, not {value!r}")
     place.setdefault("attributes", {})[name] = int(value)
     return name in HONOURED and not initiator
+
+
+def alua_of(configuration: Configuration, iqn: str) -> str:
+    """One of ALUA_STATES: in which state we want the groups of a target's ports."""
+    word = configuration.of_targets("alua").get(iqn)
+    return word if word in ALUA else ALUA_STATES[0]
+
+
+def set_alua(configuration: Configuration, iqn: str, word: str) -> bool:
+    """Whether that is another state than before. Raises OperationError."""
+    configuration.target(iqn)
+    states = {**configuration.of_targets("alua"), iqn: word}
+    changed = alua_of(configuration, iqn) != word
+    configuration.root[OURS]["alua"] = {name: state for name, state in states.items() if state != ALUA_STATES[0]}
+    return changed
 
 
 def is_enabled(group: Object) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Optional, Union
 
 from tcmu_gluster.config.addresses import parse_access_rule, parse_portal
+from tcmu_gluster.control.operations import ALUA_STATES
 from tcmu_gluster.errors import ConfigError
 
 LARGEST_NUMBER = 65535
@@ -55,6 +56,11 @@ def is_address(value: Any) -> bool:
         return False
 
 
+def is_alua_state(value: Any) -> bool:
+    """Optimized, non-optimized, standby or unavailable."""
+    return value in ALUA_STATES
+
+
 class Each:
     """A list (or the values of an object, by_name) of one form."""
 
@@ -75,6 +81,7 @@ GROUP: Form = {
 }
 TARGET: dict[str, Form] = {"wwn": is_text, "tpgs": Each(GROUP)}
 ACCESS: Form = {
+    "alua": Each(is_alua_state, by_name=True),
     "networks": Each(Each(is_rule), by_name=True),
     "private_luns": Each(Each(is_number), by_name=True),
 }

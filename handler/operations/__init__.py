@@ -29,6 +29,7 @@ HANDLERS: dict[str, Handler] = {
     "target.show": target.show,
     "target.delete": target.delete,
     "target.redirect": target.redirect,
+    "target.alua": target.alua,
     "target.set": tree.set_,
     "target.enable": tree.enable,
     "target.disable": tree.disable,

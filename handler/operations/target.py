@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import Any
+from typing import Any, Optional
 
 from tcmu_gluster.config.addresses import parse_portal
 from tcmu_gluster.config.names import default_iqn
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError
 
-from ..portal_group import is_enabled
+from ..engine_disk import EngineDisk
+from ..portal_group import ALUA, alua_of, is_enabled, set_alua
+from ..targets import EngineTarget
 from .context import Context, Report, now
 
 _MOVE = "move the disk there: tcmu-gluster disk move NAME --to lio (docs/fabrics.md)"
@@ -47,6 +49,7 @@ def _facts(context: Context, iqn: str) -> dict[str, Any]:
         "luns": len(configuration.luns(iqn)),
         "tid": configuration.number_targets()[iqn],
         "enabled": is_enabled(configuration.group(iqn)),
+        "alua": alua_of(configuration, iqn),
         "allowed": [str(rule) for rule in configuration.rules(iqn)],
         "sessions": sessions,
     }
@@ -65,7 +68,7 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
     shown = context.engine.directory.targets.get(iqn)
     facts["listening"] = [str(portal) for portal in shown.listening] if shown is not None else []
     facts["luns"] = [
-        {"lun": lun, "disk": name, "state": disk.state if (disk := context.engine.disks.get(name)) else "missing"}
+        _lun_facts(context.engine.disks.get(name), lun, name, shown)
         for lun, name in sorted(context.configuration.luns(iqn).items())
     ]
     maps = [
@@ -81,6 +84,15 @@ async def show(context: Context, args: dict[str, Any], report: Report) -> dict[s
         facts["redirect"] = {"portal": moved[0], "permanent": moved[1]}
     if troubles:
         facts["troubles"] = troubles
+    return facts
+
+
+def _lun_facts(disk: Optional[EngineDisk], lun: int, name: str, shown: Optional[EngineTarget]) -> dict[str, Any]:
+    facts = {"lun": lun, "disk": name, "state": disk.state if disk is not None else "missing"}
+    if disk is not None and disk.unit is not None and shown is not None:
+        by_host = [word for word, state in ALUA.items() if state in disk.unit.ports.states(shown.name)]
+        if by_host and ALUA[by_host[0]] is not shown.target.access:
+            facts["alua"] = by_host[0]
     return facts
 
 
@@ -107,6 +119,19 @@ async def redirect(context: Context, args: dict[str, Any], report: Report) -> di
     if portal is None:
         return now(f"target {iqn} serves its initiators itself", changed)
     return now(f"initiators of {iqn} are sent to {portal}{' for good' if args['permanent'] else ''}", changed)
+
+
+async def alua(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """All LUNs that the target shows, those too that a host has set to another state meanwhile."""
+    iqn, state = args["target"], args["state"]
+    wanted = context.configuration.copy()
+    changed = set_alua(wanted, iqn, state)
+    if changed:
+        await context.change(wanted)
+    shown = context.engine.directory.targets.get(iqn)
+    if shown is not None:
+        changed |= shown.target.set_access(ALUA[state])
+    return now(f"paths through {iqn} are {state}", changed)
 
 
 async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

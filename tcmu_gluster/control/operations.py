@@ -17,6 +17,9 @@ from ..config.sizes import parse_size
 from ..config.uri import parse_backing
 from ..errors import ConfigError, OperationError
 
+ALUA_STATES = ("optimized", "non-optimized", "standby", "unavailable")
+"""How good the paths through a target are, best first."""
+
 
 class UsageError(OperationError):
     """The operation was asked for wrongly: exit code 2."""
@@ -217,6 +220,9 @@ _TABLE = (
         _TARGET,
         _maybe("portal", Kind.PORTAL, "ADDRESS[:PORT] where it is now; nothing: it is here"),
         _flag("permanent", Kind.FLAG, "for good, so that initiators may remember it"),
+    )),
+    Operation("target.alua", "Say how good the paths through a target are, to all its initiators (ALUA).", (
+        _TARGET, Argument("state", Kind.TEXT, " or ".join(ALUA_STATES), True, True, ALUA_STATES),
     )),
     Operation("target.set", "Set an attribute or a parameter by LIO's name.", (
         _TARGET,

@@ -5,7 +5,7 @@ Source: SPC-4 "Target port and logical unit accessibility"; REPORT and SET TARGE
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Optional
@@ -104,13 +104,14 @@ class Group:
 class Ports:
     """The ports that one unit is reached through, and the states of their groups.
 
+    groups                  by target and number: numbers mean something only within one target
     transition_seconds      how long hosts should wait for a transition (0: nothing is said)
     """
 
     unit: LogicalUnit
     transition_seconds: int = 0
     ports: tuple[Port, ...] = ()
-    groups: dict[int, Group] = field(default_factory=dict)
+    groups: dict[tuple[str, int], Group] = field(default_factory=dict)
 
     def of(self, target_name: str) -> tuple[Port, ...]:
         """The ports of one target: relative port identifiers mean something only within one."""
@@ -120,16 +121,32 @@ class Ports:
         """The relative target port identifiers of one target."""
         return [port.relative_target_port for port in self.of(target_name)]
 
-    def put(self, target_name: str, ports: Iterable[Port]) -> None:
-        """What the ports of a target are now (none: the unit isn't reached through it any more)."""
-        self.ports = tuple(port for port in self.ports if port.target_name != target_name) + tuple(ports)
-        for port in self.ports:
-            self.groups.setdefault(port.group, Group(port.group))
+    def put(self, target_name: str, ports: Iterable[Port], state: AccessState = AccessState.ACTIVE_OPTIMIZED) -> None:
+        """What the ports of a target are now (none: the unit isn't reached through it any more).
+
+        Groups that were not there before begin in that state.
+        """
+        fresh = tuple(ports)
+        self.ports = tuple(port for port in self.ports if port.target_name != target_name) + fresh
+        keys = {(target_name, port.group) for port in fresh}
+        for key in [key for key in self.groups if key[0] == target_name and key not in keys]:
+            del self.groups[key]
+        for key in keys - set(self.groups):
+            self.groups[key] = Group(key[1], state)
+        self.unit.look_again()
 
     def state_for(self, nexus: Nexus) -> AccessState:
         """The state of the group that a nexus comes through."""
-        group = self.groups.get(nexus.target_port_group)
+        return self.state_of(nexus.target_name, nexus.target_port_group)
+
+    def state_of(self, target_name: str, number: int) -> AccessState:
+        """The state of a group of a target."""
+        group = self.groups.get((target_name, number))
         return AccessState.ACTIVE_OPTIMIZED if group is None else group.state
+
+    def states(self, target_name: str) -> set[AccessState]:
+        """Those in which the groups of a target are."""
+        return {group.state for (name, _), group in self.groups.items() if name == target_name}
 
     @property
     def tpgs(self) -> int:
@@ -152,15 +169,27 @@ class Ports:
                 raise NotReady(asc)
 
     def change(
-        self, states: dict[int, AccessState], status: int = IMPLICITLY, *, besides: Optional[Nexus] = None
-    ) -> None:
-        """Groups are in other states now; every nexus but the one that asked for it hears so.  Raises KeyError."""
-        changed = {number: state for number, state in states.items() if self.groups[number].state is not state}
+        self,
+        target_name: str,
+        states: Mapping[int, AccessState],
+        status: int = IMPLICITLY,
+        *,
+        besides: Optional[Nexus] = None,
+    ) -> bool:
+        """Groups of a target are in other states now; its nexuses hear so, but for the one that asked for it.
+
+        False if they were in these states.  Raises KeyError.
+        """  # fmt: skip
+        changed = {number: state for number, state in states.items() if self.state_of(target_name, number) is not state}
         for number, state in changed.items():
-            self.groups[number].state, self.groups[number].status = state, status
+            group = self.groups[target_name, number]
+            group.state, group.status = state, status
         if changed:
-            self.unit.attentions.establish_all(Asc.ASYMMETRIC_ACCESS_STATE_CHANGED, besides=besides)
+            for nexus in self.unit.attentions.nexuses():
+                if nexus.target_name == target_name and nexus != besides:
+                    self.unit.attentions.establish(nexus, Asc.ASYMMETRIC_ACCESS_STATE_CHANGED)
             self.unit.look_again()
+        return bool(changed)
 
 
 def report_target_port_groups(unit: LogicalUnit, command: Command) -> Response:
@@ -186,7 +215,7 @@ def _port_of(nexus: Nexus) -> Port:
 
 
 def _group_descriptor(unit: LogicalUnit, number: int, ports: list[Port]) -> bytes:
-    group = unit.ports.groups.get(number) or Group(number)
+    group = unit.ports.groups.get((ports[0].target_name, number)) or Group(number)
     head = GROUP.pack(
         pref=group.preferred, asymmetric_access_state=group.state, t_sup=1, u_sup=1, s_sup=1, an_sup=1, ao_sup=1,
         target_port_group=number, status_code=group.status, target_port_count=len(ports),
@@ -215,5 +244,5 @@ def set_target_port_groups(unit: LogicalUnit, command: Command) -> Response:
         if number not in here or number in states:
             raise InvalidFieldInParameterList("target_port_group", layout=SET_GROUP, base=at)
         states[number] = AccessState(wanted.asymmetric_access_state)
-    unit.ports.change(states, BY_COMMAND, besides=command.nexus)
+    unit.ports.change(command.nexus.target_name, states, BY_COMMAND, besides=command.nexus)
     return GOOD

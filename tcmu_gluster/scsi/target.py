@@ -7,7 +7,7 @@ from typing import Optional
 
 from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi import cdb
-from tcmu_gluster.scsi.alua import Port
+from tcmu_gluster.scsi.alua import AccessState, Port
 from tcmu_gluster.scsi.command import (
     Command,
     Function,
@@ -46,11 +46,13 @@ class Target:
         self.name = name
         self.luns: dict[int, LogicalUnit] = dict(luns or {})
         self.ports: tuple[Port, ...] = (Port(name),)
+        self.access = AccessState.ACTIVE_OPTIMIZED
+        """What its groups were set to last from our side; a unit that is mapped later begins so."""
         self._views: dict[Nexus, dict[int, LogicalUnit]] = {}
         self._own_views = 0
         """How many nexuses see something else than luns: with none, a command needs no look at its nexus."""
         for unit in self.luns.values():
-            unit.ports.put(name, self.ports)
+            unit.ports.put(name, self.ports, self.access)
 
     def execute(self, command: Command) -> Optional[Response]:
         """Run a command at its LUN: a Response at once, or None and command.done(command, response) later."""
@@ -69,8 +71,18 @@ class Target:
         Their relative identifiers have to stay what they are: registrations that outlive a restart name them.
         """
         self.ports = tuple(ports)
-        for unit in {*self.luns.values(), *(unit for view in self._views.values() for unit in view.values())}:
-            unit.ports.put(self.name, self.ports)
+        for unit in self._units():
+            unit.ports.put(self.name, self.ports, self.access)
+
+    def _units(self) -> set[LogicalUnit]:
+        return {*self.luns.values(), *(unit for view in self._views.values() for unit in view.values())}
+
+    def set_access(self, state: AccessState) -> bool:
+        """All its groups are in that state now, at every unit. False if they were."""
+        self.access = state
+        states = {port.group: state for port in self.ports}
+        changed = [unit.ports.change(self.name, states) for unit in self._units()]
+        return any(changed)
 
     # -- the map -------------------------------------------------------------------------------------------------
 
@@ -79,7 +91,7 @@ class Target:
         if lun in self.luns:
             raise ValueError(f"LUN {lun} of {self.name} is taken")
         self.luns[lun] = unit
-        unit.ports.put(self.name, self.ports)
+        unit.ports.put(self.name, self.ports, self.access)
         for nexus, view in self._views.items():
             if view is self.luns:
                 self._attach(nexus, unit, write_protected=False)
@@ -131,7 +143,7 @@ class Target:
         def inventory() -> Sequence[int]:
             return tuple(self._views.get(nexus, ()))
 
-        unit.ports.put(self.name, self.ports)
+        unit.ports.put(self.name, self.ports, self.access)
         unit.attach(nexus, inventory=inventory, write_protected=write_protected, attention=attention)
 
     def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:

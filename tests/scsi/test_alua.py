@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.alua import IMPLICITLY, AccessState, Port
+from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc
 from tcmu_gluster.scsi.table import COMMANDS
+from tcmu_gluster.scsi.target import Target
 from tests.doubles.cluster import TARGET, Node, with_ports
 from tests.doubles.host import Host, memory
 
@@ -102,11 +104,41 @@ def test_setting_a_group_is_reported_and_heard_by_the_others(two: Two) -> None:
 
 
 def test_a_change_of_our_own_is_heard_by_everybody(two: Two) -> None:
-    two.unit.ports.change({1: NON_OPTIMIZED})
+    two.unit.ports.change(TARGET, {1: NON_OPTIMIZED})
     assert two.near.hears() == two.far.hears() == [Asc.ASYMMETRIC_ACCESS_STATE_CHANGED]
     assert report(two.near)[9] == IMPLICITLY
-    two.unit.ports.change({1: NON_OPTIMIZED})
+    two.unit.ports.change(TARGET, {1: NON_OPTIMIZED})
     assert two.near.hears() == []  # nothing changed
+
+
+def test_groups_of_another_target_have_their_own_states_though_the_numbers_are_the_same(two: Two) -> None:
+    name = "iqn.2026-11.test:another"
+    other = Target(name, {0: two.unit})
+    host = Host(two.unit, "iqn.2026-11.test:there")
+    host.nexus = Nexus(host.nexus.initiator_name, host.nexus.isid, name)
+    other.attach(host.nexus, attention=None)
+    assert other.set_access(STANDBY)
+    assert (two.near.hears(), host.run(cdb.TEST_UNIT_READY.pack()).asc) == ([], Asc.ASYMMETRIC_ACCESS_STATE_CHANGED)
+    assert two.near.read().good
+    assert host.run(cdb.READ_10.pack(transfer_length=1)).asc == Asc.TARGET_PORT_IN_STANDBY_STATE
+    assert report(host) == bytes.fromhex("0000000c" + "02 8f 0001 00 02 00 01" + "0000 0001")
+    assert not other.set_access(STANDBY)
+    assert set_groups(host, (1, OPTIMIZED)).good  # a host's word counts as ours
+    assert other.set_access(STANDBY)
+
+
+def test_a_unit_that_is_mapped_later_begins_in_the_state_of_its_target(two: Two) -> None:
+    two.target.set_access(UNAVAILABLE)
+    two.near.hears(), two.far.hears()
+    late = LogicalUnit(memory())
+    two.target.map(1, late)
+    node = Node(late, "host")
+    assert (node.read().key, node.read().asc) == (2, Asc.TARGET_PORT_IN_UNAVAILABLE_STATE)
+    two.target.set_access(NON_OPTIMIZED)
+    assert node.hears() == [Asc.ASYMMETRIC_ACCESS_STATE_CHANGED]
+    assert node.read().good
+    two.target.unmap(1)
+    assert late.ports.groups == {}
 
 
 def test_an_empty_list_changes_nothing(two: Two) -> None:
@@ -144,7 +176,7 @@ def test_any_list_is_taken_or_refused(data: bytes) -> None:
     two = Two()
     answer = two.near.run(cdb.SET_TARGET_PORT_GROUPS.pack(parameter_list_length=len(data)), data)
     assert answer.good or answer.key == 5
-    two.unit.ports.change({1: OPTIMIZED, 9: OPTIMIZED})
+    two.unit.ports.change(TARGET, {1: OPTIMIZED, 9: OPTIMIZED})
     assert report(two.near)[4] == 0 and len(report(two.near)) == 32
     two.unit.backend.close()
 
@@ -172,7 +204,7 @@ def test_a_state_lets_through_what_the_standard_lists_and_on_its_own_ports_only(
             or two.unit.commands.find(row.operation_code, row.service_action) is None
         ):
             continue
-        two.unit.ports.change({9: state})
+        two.unit.ports.change(TARGET, {9: state})
         two.near.hears(), two.far.hears()
         fields = {} if row.service_action is None else {"service_action": row.service_action}
         raw = row.layout.pack(**fields)

@@ -307,6 +307,8 @@ def test_what_can_not_be_said_to_lio_is_refused_before_anything_happens(tmp_path
         assert "by address" in await refusal(("acl.deny", net), "acl.allow", **net)
         away = ("target.redirect", {"target": IQN})
         assert "elsewhere" in await refusal(away, "target.redirect", target=IQN, portal="127.0.0.9:3260")
+        best = ("target.alua", {"target": IQN, "state": "optimized"})
+        assert "ALUA" in await refusal(best, "target.alua", target=IQN, state="standby")
         free = {"target": IQN, "portal": "127.0.0.1:0"}
         assert "needs its number" in await refusal(("portal.remove", free), "portal.add", **free)
         await desk.do("disk.create", name="p", uri="memory:p", size="64K")

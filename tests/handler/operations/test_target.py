@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.alua import AccessState
+from tcmu_gluster.scsi.sense import Asc
+from tests.doubles.host import Host
 from tests.handler.daemon import Desk, run_desk
 
 IQN = "iqn.2013-10.com.redhat"
@@ -153,3 +157,59 @@ def test_initiators_are_sent_elsewhere_and_back(tmp_path: Path) -> None:
         assert "redirect" not in await desk.do("target.show", target=IQN)
 
     run_desk(tmp_path, scenario)
+
+
+def test_how_good_a_target_s_paths_are_is_said_to_hosts_kept_and_taken_back(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await with_disks(desk)
+        await desk.do("lun.map", target=IQN, disk="a")
+        host = Host(desk.directory.targets[IQN].target, HOST, attach=True)
+        assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.POWER_ON_OCCURRED
+        assert "optimized" in await desk.refused("target.alua", target=IQN, state="good")
+        assert (await desk.do("target.alua", target=IQN, state="standby"))["changed"]
+        assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.ASYMMETRIC_ACCESS_STATE_CHANGED
+        assert host.run(cdb.READ_10.pack(transfer_length=1)).asc == Asc.TARGET_PORT_IN_STANDBY_STATE
+        assert (await desk.do("target.show", target=IQN))["alua"] == "standby"
+        assert desk.saved()["tcmu_gluster"]["alua"] == {IQN: "standby"}
+        again = await desk.do("target.alua", target=IQN, state="standby")
+        assert not again["changed"] and again["now"].startswith("already so")
+        await desk.do("lun.map", target=IQN, disk="b", lun=1)
+        assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.REPORTED_LUNS_DATA_CHANGED
+        heard = [host.run(cdb.TEST_UNIT_READY.pack(), lun=1).asc for _ in range(2)]
+        assert heard == [Asc.POWER_ON_OCCURRED, Asc.REPORTED_LUNS_DATA_CHANGED]
+        late = host.run(cdb.READ_10.pack(transfer_length=1), lun=1)
+        assert late.asc == Asc.TARGET_PORT_IN_STANDBY_STATE
+        assert (await desk.do("target.alua", target=IQN, state="optimized"))["changed"]
+        assert desk.saved()["tcmu_gluster"]["alua"] == {}
+
+    run_desk(tmp_path, scenario)
+
+
+def test_what_a_host_set_since_stays_until_the_command_says_it_again(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await with_disks(desk)
+        await desk.do("lun.map", target=IQN, disk="a")
+        host = Host(desk.directory.targets[IQN].target, HOST, attach=True)
+        host.run(cdb.TEST_UNIT_READY.pack())
+        offline = bytes(4) + b"\3\0\0\1"  # group 1 is unavailable
+        assert host.run(cdb.SET_TARGET_PORT_GROUPS.pack(parameter_list_length=8), offline).good
+        await desk.do("lun.map", target=IQN, disk="b", lun=1)
+        (a, b) = (await desk.do("target.show", target=IQN))["luns"]
+        assert a["alua"] == "unavailable" and "alua" not in b
+        assert (await desk.do("target.alua", target=IQN, state="optimized"))["changed"]
+        assert "alua" not in (await desk.do("target.show", target=IQN))["luns"][0]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_target_s_alua_state_outlives_a_restart(tmp_path: Path) -> None:
+    async def first(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        await desk.do("target.alua", target=IQN, state="non-optimized")
+
+    async def second(desk: Desk) -> None:
+        await desk.do("restore")
+        assert desk.directory.targets[IQN].target.access is AccessState.ACTIVE_NON_OPTIMIZED
+
+    run_desk(tmp_path, first)
+    run_desk(tmp_path, second)

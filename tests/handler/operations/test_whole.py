@@ -11,6 +11,7 @@ from handler.configuration import Configuration
 from handler.operations.whole import convert, convert_disk, taken_over
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import ConfigError
+from tcmu_gluster.scsi.alua import AccessState
 from tests.handler.daemon import Desk, run_desk
 
 IQN = "iqn.2013-10.com.redhat"
@@ -51,7 +52,7 @@ LIOS = {
 }  # fmt: skip
 
 
-OF_TARGETS = ("networks", "private_luns", "redirects", "tids", "portals", "accounts")
+OF_TARGETS = ("alua", "networks", "private_luns", "redirects", "tids", "portals", "accounts")
 """What stands under our own key about targets, and tgtadm's words (handler/configuration.py)."""
 
 
@@ -63,6 +64,7 @@ async def fill(desk: Desk) -> None:
     await desk.do("acl.allow", target=IQN, rule="10.0.0.0/8")
     await desk.do("lun.map", target=IQN, disk="a", lun=4, initiator=HOST)
     await desk.do("target.redirect", target=IQN, portal="127.0.0.9:3260")
+    await desk.do("target.alua", target=IQN, state="standby")
     await desk.do("tgt.account", user="u", password="twelve-bytes-or-more")
     await desk.do("tgt.portal", portal="127.0.0.1:0")
 
@@ -132,6 +134,7 @@ def test_clear_forgets_everything_that_spoke_of_targets(tmp_path: Path) -> None:
         await desk.do("disk.create", name="b", uri="memory:b", size="64K")
         await desk.do("lun.map", target=IQN, disk="b", lun=4)
         assert desk.context.configuration.redirect(IQN) is None
+        assert desk.directory.targets[IQN].target.access is AccessState.ACTIVE_OPTIMIZED
         assert desk.context.configuration.visible_luns(IQN, "iqn.2000-01.org:else") == {4: ("b", True)}
         assert (await desk.do("tgt.show"))["accounts"] == []
 
