@@ -296,6 +296,38 @@ def test_the_lists_that_are_cut_here_are_taken_whole(row: Entry) -> None:
         assert answer.status == (Status.RESERVATION_CONFLICT if conflict else Status.GOOD), answer
 
 
+# -- parameter lists that are too long ---------------------------------------------------------------------------------
+
+SAYS_ITS_LENGTH = {
+    "UNMAP", "SEND DIAGNOSTIC", "EXTENDED COPY(LID1)", "EXTENDED COPY(LID4)", "POPULATE TOKEN", "WRITE USING TOKEN",
+    "SANITIZE, OVERWRITE",
+}  # fmt: skip
+"""What is behind the end that the list itself tells is nobody's: it is ignored. Of the others all bytes are meant."""
+NO_END = {"WRITE BUFFER", "SET IDENTIFYING INFORMATION"}
+"""Any number of bytes is a list."""
+
+
+@pytest.mark.parametrize("more", [1, 3, 4, 8, 16, 100])
+@pytest.mark.parametrize("row", [row for row in LISTED if row.name not in NO_END], ids=lambda row: row.name)
+def test_bytes_behind_the_end_of_a_list_are_ignored_where_it_tells_its_length_and_refused_elsewhere(
+    row: Entry, more: int
+) -> None:
+    for fill in (b"\0", b"\xff"):
+        unit, host = made()
+        fields, data = list_of(row.name, unit)
+        before, long = content(unit), data + fill * more
+        answer = host.run(cdb_of(row, **fields, parameter_list_length=len(long)), long)
+        if row.name in SAYS_ITS_LENGTH:
+            assert answer.good
+            plain, other = made()
+            fields, data = list_of(row.name, plain)
+            assert other.run(cdb_of(row, **fields, parameter_list_length=len(data)), data).good
+            assert content(unit) == content(plain)
+        else:
+            assert answer.key == SenseKey.ILLEGAL_REQUEST and pointed(answer), answer
+            assert content(unit) == before
+
+
 @pytest.mark.parametrize("row", [row for row in LISTED if row.name != "WRITE BUFFER"], ids=lambda row: row.name)
 def test_a_list_that_is_all_ones_is_refused(row: Entry) -> None:
     unit, host = made()
