@@ -25,6 +25,7 @@ UNSETTLED: frozenset[str] = frozenset(
 LONG = frozenset(
     (
         "sg3_utils_agree_with_the_engine",
+        "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",
         "an_imported_disk_is_called_what_tcmu_runner_called_it",
         "multipath_of_the_engines_portals",

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from .. import services
+from .. import daemon, services
 from ..runner import scenario
 from ..shell import OURS, expect, read, run, say, start, wait_for
 
@@ -125,3 +125,32 @@ def _is_all(disk: str, pattern: bytes) -> None:
     run("dd", f"if={disk}", "of=/run/tools.back", "bs=1M", "count=4", "iflag=direct", "status=none")
     data = Path("/run/tools.back").read_bytes()
     expect(data == pattern * (len(data) // len(pattern)), f"the disk holds {pattern!r} all over")
+
+
+@scenario(limit=120)
+def sg_rtpg_sees_what_target_alua_says() -> None:
+    """An administrator makes a target's paths worse and good again: Linux hears it, and asks the target again."""
+    daemon.Daemon()
+    services.start_iscsid()
+    run("modprobe", "-a", "sd_mod", "sg")
+    portal, iqn = "127.0.0.1:3264", "iqn.2026-11.com.example:paths"
+    daemon.ask("disk.create", name="paths", uri="memory:paths", size="16M", front="engine")
+    daemon.ask("target.create", target=iqn)
+    daemon.ask("lun.map", target=iqn, disk="paths")
+    daemon.ask("acl.allow", target=iqn, rule=services.INITIATOR)
+    daemon.ask("portal.add", target=iqn, portal=portal)
+    try:
+        with services.Session(iqn, portal) as session:
+            disk = session.disk()
+            for state, word in (
+                ("non-optimized", "active/non optimized"),
+                ("standby", "standby"),
+                ("optimized", "active/optimized"),
+            ):
+                daemon.ask("target.alua", target=iqn, state=state)
+                run("sg_turs", disk, status=None)  # it ends with the news that the state has changed
+                expect(word in run("sg_rtpg", "--decode", disk), f"the group is {state}")
+            run("dd", f"if={disk}", "of=/dev/null", "bs=1M", "count=4", "iflag=direct", "status=none")
+    finally:
+        daemon.ask("target.delete", target=iqn)
+        daemon.ask("disk.delete", name="paths")
