@@ -3,8 +3,9 @@
 It reads JSON objects from standard input, a line each, and answers each with one on standard output:
 
     {"do": "create", "name", "config", "size_bytes", "serial", "block_bytes", "cmd_time_out_seconds", "write_cache",
-     "kept"}
-    {"do": "resize", "name", "size_bytes"}     {"do": "delete", "name"}     {"do": "list"}     and lio_targets.py
+     "kept", "save"}
+    {"do": "resize", "name", "size_bytes", "save"}     {"do": "delete", "name", "save"}     {"do": "list"}
+    and what is in lio_targets.py and lio_saved.py; save: LIO's saved configuration follows
     -> {"changed": bool, ...}    or    {"error": "one sentence"}
 
 The daemon never does this itself: a thread that waits in configfs can't even be killed, and it may wait for the
@@ -25,7 +26,7 @@ from typing import Any, Optional, Protocol
 
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 
-from . import lio_targets
+from . import lio_saved, lio_targets
 
 CONTROL = "nl_reply_supported=-1"
 """Nobody waits for an answer about our devices: tcmu-runner, where it runs too, would veto them (tcmu_gluster/tcmu)."""
@@ -175,6 +176,7 @@ def create(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
         _set_optional(made, "tmr_notification", "1")
         # The kernel's own default is off; ours is on, as on the engine: what must be stable is flushed or has FUA.
         _set_optional(made, "emulate_write_cache", "0" if request.get("write_cache") is False else "1")
+        _save(lio, request)
     except BaseException:
         made.delete()
         raise
@@ -210,10 +212,15 @@ def _set_optional(made: Any, attribute: str, value: str) -> None:
 def resize(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
     """Tell LIO another size. The kernel asks the daemon with a RECONFIG event, which has to be listening."""
     present = _present(lio, str(request["name"]))
-    size_bytes = int(request["size_bytes"])
-    if present.size_bytes == size_bytes:
+    size_bytes, before = int(request["size_bytes"]), present.size_bytes
+    if before == size_bytes:
         return {"changed": False}
     present.set_attribute("dev_size", str(size_bytes))
+    try:
+        _save(lio, request)
+    except BaseException:
+        present.set_attribute("dev_size", str(before))
+        raise
     return {"changed": True}
 
 
@@ -221,11 +228,18 @@ def delete(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
     """Take a device away. Refused while a target shows it."""
     present = lio.find(str(request["name"]))
     if present is None:
+        _save(lio, request)
         return {"changed": False}
     if present.exported:
         raise ConfigError(f"a target of LIO still shows {present.name!r}; delete its LUNs first (targetcli ls)")
-    present.delete()
+    with lio_saved.forgotten(lio, present.name) if request.get("save") else contextlib.nullcontext():
+        present.delete()
     return {"changed": True}
+
+
+def _save(lio: Lio, request: Mapping[str, Any]) -> None:
+    if request.get("save"):
+        lio_saved.remember(lio, {"names": [str(request["name"])], "wwns": []})
 
 
 def list_(lio: Lio, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +260,7 @@ def _present(lio: Lio, name: str) -> Any:
     return present
 
 
-VERBS = {"create": create, "resize": resize, "delete": delete, "list": list_, **lio_targets.VERBS}
+VERBS = {"create": create, "resize": resize, "delete": delete, "list": list_, **lio_targets.VERBS, **lio_saved.VERBS}
 
 
 def answer(request: Any, lio: Optional[Lio] = None) -> dict[str, Any]:

@@ -5,7 +5,6 @@
     {"do": "put", "targets", "discovery", "again"} -> "complaints"    one is enabled when all of it is there
     {"do": "take", "wwns", "discovery"}                      sessions end, disks stay
     {"do": "listen", "portals": {wwn: [...]}}                these targets listen there, and nowhere else
-    {"do": "remember", "names", "wwns"}                      LIO's saved configuration says of these what is so now
 
 All in the words of rtslib's saveconfig schema. put and take are all or nothing.
 """
@@ -14,19 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
 from tcmu_gluster.errors import ConfigError
 
-from .state import as_text, write_whole
+from .lio_saved import saved_file
 
 Object = dict[str, Any]
-SAVED = Path("/etc/target/saveconfig.json")
-"""LIO's saved configuration: what rtslib restores when the host boots."""
 CHAP = ("chap_userid", "chap_password", "chap_mutual_userid", "chap_mutual_password")
 DECIDING = ("authentication", "generate_node_acls", "demo_mode_write_protect")
 """Attributes of a portal group that say who may do what; a target without them as they were asked for is not ours."""
@@ -66,15 +61,15 @@ class Targets(Protocol):
         """Take it away with all that is below."""
 
     saved: Path
+    """LIO's saved configuration (lio_saved.py)."""
 
 
 class RtslibTargets:
     """The real ones."""
 
-    saved = SAVED
-
     def __init__(self, rtslib: Any, root: Any) -> None:
         self._rtslib, self._root = rtslib, root
+        self.saved = saved_file()
 
     def _fabric(self) -> Any:
         return self._rtslib.FabricModule("iscsi")
@@ -244,35 +239,7 @@ def listen(lio: Any, request: Mapping[str, Any]) -> Object:
     return {"changed": True}
 
 
-def remember(lio: Any, request: Mapping[str, Any]) -> Object:
-    """Put what is so now of these disks and targets into LIO's saved configuration, and leave the rest of it alone."""
-    targets: Targets = lio.targets
-    names, wwns = list(request["names"]), list(request["wwns"])
-    try:
-        saved = json.loads(targets.saved.read_text("utf-8"))
-    except FileNotFoundError:
-        saved = {}
-    if not isinstance(saved, dict):
-        raise ConfigError(f"{targets.saved} holds no JSON object")
-    saved = {"storage_objects": [], "targets": [], **saved}
-    before = copy.deepcopy(saved)
-    disks = [one for one in saved.get("storage_objects", ()) if (one.get("plugin"), one.get("name")) not in
-             {("user", name) for name in names}]  # fmt: skip
-    saved["storage_objects"] = disks + [targets.describe(name) for name in names if lio.find(name) is not None]
-    others = [one for one in saved.get("targets", ()) if one.get("wwn") not in wwns]
-    saved["targets"] = others + [found for wwn in wwns for found in [targets.find(wwn)] if found is not None]
-    discovery = targets.discovery()
-    if discovery.get("discovery_enable_auth"):
-        modules = [one for one in saved.get("fabric_modules", ()) if one.get("name") != "iscsi"]
-        saved["fabric_modules"] = [*modules, discovery]
-    if saved == before:
-        return {"changed": False}
-    os.makedirs(targets.saved.parent, exist_ok=True)
-    write_whole(targets.saved, as_text(saved))
-    return {"changed": True}
-
-
-VERBS = {"survey": survey, "describe": describe, "put": put, "take": take, "listen": listen, "remember": remember}
+VERBS = {"survey": survey, "describe": describe, "put": put, "take": take, "listen": listen}
 
 
 # -- whether a target is what it should be ----------------------------------------------------------------------------

@@ -90,7 +90,7 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
         try:
             if front == "lio":
                 await context.world.in_thread(backend.close)
-                await create_on_lio(context, disk)
+                await create_on_lio(context, disk, save=True)
             else:
                 disk.take(backend)
                 await _create_on_engine(context, disk)
@@ -181,8 +181,13 @@ async def _create_on_engine(context: Context, disk: EngineDisk) -> None:
         raise
 
 
-async def create_on_lio(context: Context, disk: EngineDisk, kept: Optional[Mapping[str, Any]] = None) -> None:
-    """Let LIO make its device and wait until we serve it; or leave nothing. kept: what LIO had for it before."""
+async def create_on_lio(
+    context: Context, disk: EngineDisk, kept: Optional[Mapping[str, Any]] = None, *, save: bool = False
+) -> None:
+    """Let LIO make its device and wait until we serve it; or leave nothing.
+
+    kept: what LIO had for it before. save: in LIO's saved configuration too.
+    """
     settings = context.world.settings
     request = {
         "do": "create",
@@ -194,6 +199,7 @@ async def create_on_lio(context: Context, disk: EngineDisk, kept: Optional[Mappi
         "write_cache": disk.record.get("write_cache"),
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
         "kept": {key: kept[key] for key in KEPT if key in kept} if kept else {},
+        "save": save,
     }
     context.devices.listen()
     await context.world.ask_lio(request)
@@ -201,7 +207,7 @@ async def create_on_lio(context: Context, disk: EngineDisk, kept: Optional[Mappi
     if device is not None and device.state is DeviceState.SERVING:
         return
     reason = "the kernel did not announce it" if device is None else device.reason or device.state.value
-    await context.world.ask_lio({"do": "delete", "name": disk.name})
+    await context.world.ask_lio({"do": "delete", "name": disk.name, "save": save})
     raise OperationError(f"disk {disk.name} was taken away again, because it can't be served: {reason}")
 
 
@@ -337,7 +343,7 @@ async def _resize_file(context: Context, backing: Backing, size_bytes: int) -> N
 
 async def _resize_lio(context: Context, name: str, size_bytes: int) -> None:
     device = context.devices.find(name)
-    await context.world.ask_lio({"do": "resize", "name": name, "size_bytes": size_bytes})
+    await context.world.ask_lio({"do": "resize", "name": name, "size_bytes": size_bytes, "save": True})
     if device is not None:  # the kernel has announced it too; whoever comes first, the second finds it done
         await device.resize(size_bytes)
 
@@ -383,7 +389,7 @@ async def delete(context: Context, args: dict[str, Any], report: Report) -> dict
     facts = describe(context, name)
     if facts is None:
         return now(f"there is no disk {name}", False)
-    await take_away(context, facts)
+    await take_away(context, facts, save=True)
     if facts["serial"]:
         context.world.disk_files.delete(facts["serial"])
     if facts["uri"].startswith("memory:"):
@@ -399,11 +405,14 @@ async def delete(context: Context, args: dict[str, Any], report: Report) -> dict
     return now(f"disk {name} is gone, and its file {facts['uri']} too")
 
 
-async def take_away(context: Context, facts: dict[str, Any]) -> None:
-    """From its front, with its file left alone. Raises OperationError while a target shows it."""
+async def take_away(context: Context, facts: dict[str, Any], *, save: bool = False) -> None:
+    """From its front, with its file left alone; from LIO's saved configuration if save says so.
+
+    Raises OperationError while a target shows it.
+    """
     name = facts["name"]
     if facts["front"] == "lio":
-        await context.world.ask_lio({"do": "delete", "name": name})
+        await context.world.ask_lio({"do": "delete", "name": name, "save": save})
         context.devices.rescan()
         if not await context.devices.wait_until_gone(name, SETTLE_SECONDS):
             raise OperationError(f"LIO has let disk {name} go, but storage still holds commands of it; try again later")

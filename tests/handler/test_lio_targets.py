@@ -117,36 +117,6 @@ def test_a_disk_is_described_with_who_has_reserved_it() -> None:
     assert (one["name"], one["size"], one["registered"]) == ("vm1", 1 << 30, True)
 
 
-def test_lios_saved_file_says_what_is_so_of_these_and_keeps_the_rest(tmp_path: Path) -> None:
-    lio = with_disk()
-    lio.targets.saved = tmp_path / "target" / "saveconfig.json"
-    request = {"do": "remember", "names": ["vm1"], "wwns": [IQN]}
-    answer({"do": "take", "wwns": []}, lio)
-    lio.targets.saved.parent.mkdir()
-    theirs = {"storage_objects": [{"plugin": "fileio", "name": "vm1"}], "targets": [{"wwn": "iqn.2013-10.com.x"}],
-              "fabric_modules": [], "unknown": 1}  # fmt: skip
-    lio.targets.saved.write_text(json.dumps(theirs))
-    answer({"do": "put", "targets": [target()]}, lio)
-    assert answer(request, lio) == {"changed": True} and answer(request, lio) == {"changed": False}
-    saved = json.loads(lio.targets.saved.read_text())
-    assert [one["plugin"] for one in saved["storage_objects"]] == ["fileio", "user"] and saved["unknown"] == 1
-    assert [one["wwn"] for one in saved["targets"]] == ["iqn.2013-10.com.x", IQN]
-    assert lio.targets.saved.stat().st_mode & 0o777 == 0o600, "there are passwords in it"
-    answer({"do": "take", "wwns": [IQN]}, lio)
-    answer({"do": "delete", "name": "vm1"}, lio)
-    assert answer(request, lio)["changed"]
-    assert json.loads(lio.targets.saved.read_text()) == theirs
-    lio.targets.saved.write_text("[]")
-    assert "no JSON object" in answer(request, lio)["error"]
-
-
-def test_where_nothing_was_saved_and_nothing_is_there_nothing_is_written(tmp_path: Path) -> None:
-    lio = FakeLio()
-    lio.targets.saved = tmp_path / "target" / "saveconfig.json"
-    assert answer({"do": "remember", "names": ["vm1"], "wwns": [IQN]}, lio) == {"changed": False}
-    assert not lio.targets.saved.exists()
-
-
 class Rtslib:
     """rtslib's module as RtslibTargets uses it, with a log of what was done in which order."""
 

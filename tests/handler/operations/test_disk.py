@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,29 @@ def test_a_disk_is_made_shown_and_deleted(tmp_path: Path, front: str) -> None:
         assert desk.world.disk_files.read(shown["serial"]) == {}
         assert not (await desk.do("disk.delete", name="vm1"))["changed"]
         assert desk.lio.objects == {} and (await desk.do("disk.list"))["items"] == []
+
+    run_desk(tmp_path, scenario)
+
+
+def test_lios_saved_configuration_follows_what_is_done_here(tmp_path: Path) -> None:
+    """A reboot brings back what is there, without `targetcli saveconfig`; and what could not be made is not saved."""
+
+    async def scenario(desk: Desk) -> None:
+        def saved() -> dict[str, int]:
+            entries = json.loads(desk.lio.targets.saved.read_text())["storage_objects"]
+            return {one["name"]: one["size"] for one in entries}
+
+        uri = f"file://{tmp_path}/vm1"
+        await desk.do("disk.create", name="vm1", uri=uri, size="1M", front="lio")
+        assert saved() == {"vm1": MIB}
+        await desk.do("disk.resize", name="vm1", size="2M")
+        assert saved() == {"vm1": 2 * MIB}
+        await desk.do("disk.delete", name="vm1", keep_file=True)
+        assert saved() == {}
+        desk.lio.targets.saved.write_text("torn")
+        said = await desk.refused("disk.create", name="vm2", uri=f"file://{tmp_path}/vm2", size="1M", front="lio")
+        assert str(desk.lio.targets.saved) in said
+        assert desk.lio.objects == {} and not (tmp_path / "vm2").exists()
 
     run_desk(tmp_path, scenario)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,11 @@ def start(*modules: str) -> None:
 def database_root() -> Path:
     """Where LIO keeps persistent reservations (DBROOT)."""
     return Path(read(TARGET / "dbroot"))
+
+
+def saved_file() -> Path:
+    """What this machine's targetctl restores from when it boots, as it says itself."""
+    return Path(re.findall(r'^default_save_file = "(.*)"$', read("/usr/bin/targetctl"), re.MULTILINE)[0])
 
 
 def make_pr_folder() -> None:

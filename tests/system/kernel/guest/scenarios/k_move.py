@@ -12,7 +12,6 @@ IQN = "iqn.2013-10.com.example:moving"
 PORTAL = "127.0.0.1:3275"
 LUN = 3
 USER, PASSWORD = "alice", "correct-horse-bat"
-SAVED = Path("/etc/target/saveconfig.json")
 
 
 def facts(device: str) -> dict[str, str]:
@@ -37,7 +36,7 @@ def moved(to: str) -> None:
     expect(said["changed"] and not said["warnings"], f"it is on {to}: {said}")
     on_lio = (lio.TARGET / "iscsi" / IQN / f"tpgt_1/lun/lun_{LUN}").exists()
     expect(on_lio is (to == "lio"), f"LIO {'has' if on_lio else 'does not have'} the target")
-    expect(("moving" in read(SAVED)) is (to == "lio"), "LIO's saved configuration says so too")
+    expect(("moving" in read(lio.saved_file())) is (to == "lio"), "LIO's saved configuration says so too")
 
 
 @scenario(limit=420)
