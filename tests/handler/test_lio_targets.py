@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
