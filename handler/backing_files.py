@@ -10,10 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tcmu_gluster.native.libgfapi import File, Volume
 
 STEP_BYTES = 256 << 20
 """So much is allocated between two reports of progress."""
@@ -97,7 +100,7 @@ def allocate(backing: Backing, size_bytes: int, report: Report) -> None:
     _with_file(backing.path, os.O_RDWR, allocate_)
 
 
-def _allocate_gluster(file: Any, offset: int, length: int) -> None:
+def _allocate_gluster(file: File, offset: int, length: int) -> None:
     try:
         file.fallocate(False, offset, length)
     except OSError as error:
@@ -121,7 +124,7 @@ def _with_file(path: str, flags: int, act: Callable[[int], Any]) -> Any:
         os.close(fd)
 
 
-def _volume(backing: Backing) -> Any:
+def _volume(backing: Backing) -> Volume:
     from tcmu_gluster.backends.volumes import mount  # needs the C shim, which the other schemes don't
 
-    return mount(backing)
+    return mount(backing).volume

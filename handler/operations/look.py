@@ -94,6 +94,6 @@ async def files(context: Context, args: dict[str, Any], report: Report) -> dict[
 def _list_folder(backing: Backing, folder: str) -> list[str]:
     from tcmu_gluster.backends.volumes import mount  # needs the C shim
 
-    volume = mount(backing)
+    volume = mount(backing).volume
     paths = [posixpath.join(folder, name) for name in sorted(volume.listdir(folder)) if not name.startswith(".")]
     return [path + "/" if volume.isdir(path) else path for path in paths[:MOST_NAMES]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script.trials import power_cut, returning_brick, soak, storage
+from script.trials import changed_volume, power_cut, returning_brick, soak, storage
 
 
 def main() -> int:
@@ -35,6 +35,11 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=5, help="how often a brick dies and comes back")
     one.add_argument("--plain", action="store_true", help="without our option for replication: old data is read")
     one.set_defaults(run=returning_brick.main)
+    one = trials.add_parser("changed-volume", help="libgfapi alone: does a process live on when options change?")
+    one.add_argument("--changes", type=int, default=50)
+    one.add_argument("--processes", type=int, default=4, help="each change is a chance for each of them")
+    one.add_argument("--plain", action="store_true", help="libgfapi follows the changes by itself: processes die")
+    one.set_defaults(run=changed_volume.main)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Optional
 
 from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome, Space
+from tcmu_gluster.backends.graphs import Handles
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.sidecar import load_on_volume, sidecar_path, store_on_volume
 from tcmu_gluster.config.uri import Backing
@@ -55,26 +56,36 @@ class GfapiBackend(Backend):
         read_only: bool = False,
         library: str = LIBRARY,
     ) -> None:
-        volume = volumes.mount(backing, library)
+        mounted = volumes.mount(backing, library)
+        self._volume = mounted.volume
         self.uri, self.read_only = str(backing), read_only
-        self._volume, self._path, self._loop, self._library = volume, backing.path, loop, library
-        self._file = _open(volume, backing.path, create_size_bytes, read_only)
+        self._path, self._loop, self._library = backing.path, loop, library
+        opened = mounted.open(lambda volume: _open(volume, backing.path, create_size_bytes, read_only))
+        file = opened.file
         try:
-            self.size_bytes = self._file.fgetsize()
-            self.identity = f"gluster:{volume.volume_id()}:{volume.gfid(backing.path)}"
-            granularity = BRICK_BLOCK_BYTES * volumes.stripe_bricks(volume.volfile())
-            self.capabilities = _probe(self._file, read_only, granularity)
+            self.size_bytes = file.fgetsize()
+            self.identity = f"gluster:{self._volume.volume_id()}:{self._volume.gfid(backing.path)}"
+            granularity = BRICK_BLOCK_BYTES * volumes.stripe_bricks(self._volume.volfile())
+            self.capabilities = _probe(file, read_only, granularity)
         except OSError as error:
-            self._file.close()
+            mounted.end(opened)
             raise ConfigError(f"{self.uri} can't be used: {error.strerror}") from error
-        self._sidecar = _sidecar_or_error(volume, sidecar_path(backing.path))
+        self._sidecar = _sidecar_or_error(self._volume, sidecar_path(backing.path))
         self._lost = LostWrites()
         self._reopening: list[int] | None = None
         self._queue = queue = volumes.join_queue(loop, library)
         self._closed = False
         # Looked up once: the submissions below are the hot path.
-        self._handle, self._glfd = queue.handle, self._file.handle
+        self._handle, self._glfd = queue.handle, file.handle
         self._from_buffer, self._lib = queue.ffi.from_buffer, queue.lib
+        self._handles = Handles(
+            mounted,
+            loop,
+            opened,
+            open_on=lambda volume: volume.open(backing.path, os.O_RDONLY if read_only else os.O_RDWR),
+            taken=self._taken,
+            in_flight=lambda file: queue.in_flight(file.handle),
+        )
 
     # -- the loop's operations ----------------------------------------------------------------------------------
 
@@ -153,7 +164,8 @@ class GfapiBackend(Backend):
 
         def look() -> None:
             try:
-                answer: Any = _extents(self._file, offset, offset + length)
+                with self._handles.held() as file:
+                    answer: Any = _extents(file, offset, offset + length)
             except OSError as error:
                 answer = error
             self._loop.call_soon_threadsafe(lambda: done(answer))
@@ -280,25 +292,28 @@ class GfapiBackend(Backend):
         log.warning("%s: its handle broke (the volume's options were changed?); opening it again", self.uri)
 
         def work() -> None:
-            file: File | OSError
             try:
-                file = self._volume.open(self._path, os.O_RDONLY if self.read_only else os.O_RDWR)
+                self._handles.renew()
             except OSError as error:
-                file = error
-            self._loop.call_soon_threadsafe(lambda: self._reopened(file))
+                number = error.errno or errno.EIO
+                self._loop.call_soon_threadsafe(lambda: self._submit_again(-number))
 
         volumes.slow_calls.submit(work)
         return True
 
-    def _reopened(self, file: File | OSError) -> None:
+    def _taken(self, file: File) -> None:
+        """From now on calls go to this handle. The old one stays open for those under way there."""
+        self._glfd = file.handle
+        self._submit_again(0)
+
+    def _submit_again(self, error: int) -> None:
+        """What waits for another handle: on the one of now, or it ends with -errno."""
         slots, self._reopening = self._reopening or [], None
-        if isinstance(file, File):
-            self._file, self._glfd = file, file.handle  # the old one is left: closing it could end calls under way
         for slot in slots:
-            error = -(file.errno or errno.EIO) if isinstance(file, OSError) else self._submit(slot)
-            if error:
+            refused = error or self._submit(slot)
+            if refused:
                 done = self._queue.done[slot]
-                value = OSError(-error, os.strerror(-error), self.uri)
+                value = OSError(-refused, os.strerror(-refused), self.uri)
                 self._queue.release(slot)
                 done(value)
 
@@ -306,7 +321,8 @@ class GfapiBackend(Backend):
 
     def refresh_size(self) -> int:
         """Ask the volume. Raises OSError."""
-        self.size_bytes = self._file.fgetsize()
+        with self._handles.held() as file:
+            self.size_bytes = file.fgetsize()
         return self.size_bytes
 
     def refresh_space(self) -> Space:
@@ -325,15 +341,13 @@ class GfapiBackend(Backend):
             return
         self._closed = True
         deadline = time.monotonic() + CLOSE_LIMIT_SECONDS
-        while self._queue.in_flight(self._glfd) and time.monotonic() < deadline:
+        while (left := self._handles.unreturned()) and time.monotonic() < deadline:
             time.sleep(0.005)
-        left = self._queue.in_flight(self._glfd)
+        self._handles.close()
         if left:
             log.error("%s: %d operations did not come back; its handle stays open", self.uri, left)
-        else:
-            self._file.close()
-            if self.lease is not None:
-                self.lease.give_back()
+        elif self.lease is not None:
+            self.lease.give_back()
         volumes.leave_queue(self._loop, self._library)
 
 

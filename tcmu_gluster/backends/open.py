@@ -112,7 +112,7 @@ def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLea
 def _store_of(backing: Backing) -> Optional[LeaseStore]:
     """Where leases on it are kept; None for a block device, which has no folder that others would see."""
     if backing.scheme == "gluster":
-        return VolumeLeases(mount(backing), backing.path)
+        return VolumeLeases(mount(backing).volume, backing.path)
     try:
         is_file = stat.S_ISREG(os.stat(backing.path).st_mode)
     except OSError:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tcmu_gluster.backends.graphs import MountedVolume
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.native.completions import CompletionQueue, Loop
 from tcmu_gluster.native.connect import GLUSTERD_PORT, LOG_ERRORS, Server
@@ -29,7 +30,7 @@ slow_calls = ThreadPoolExecutor(SLOW_CALL_THREADS, "gluster-slow")
 """Calls libgfapi has no asynchronous form of (SEEK_DATA), and reopening a file. Bounded: what waits, waits."""
 
 _lock = threading.Lock()
-_volumes: dict[tuple[object, ...], Volume] = {}
+_volumes: dict[tuple[object, ...], MountedVolume] = {}
 _connecting: dict[tuple[object, ...], threading.Lock] = {}
 
 
@@ -40,20 +41,20 @@ def servers_of(backing: Backing) -> list[Server]:
     return [Server(host, port or GLUSTERD_PORT) for host, port in backing.hosts]
 
 
-def mount(backing: Backing, library: str = LIBRARY) -> Volume:
-    """The volume's one connection, made now if there is none. Raises ConfigError; blocks for a bounded time."""
+def mount(backing: Backing, library: str = LIBRARY) -> MountedVolume:
+    """The process's one mount of a volume, made if there is none. Raises ConfigError; blocks for a bounded time."""
     servers = servers_of(backing)
     key = (library, backing.volume, tuple(servers))
     with _lock:
         connecting = _connecting.setdefault(key, threading.Lock())
     with connecting:  # two disks of one volume that are opened at once connect once
-        volume = _volumes.get(key)
-        if volume is None:
+        mounted = _volumes.get(key)
+        if mounted is None:
             level = int(backing.options.get("debug", LOG_ERRORS))
             path = backing.options.get("logfile", os.devnull)
-            volume = Volume(servers, backing.volume, log_path=path, log_level=level, gfapi=open_gfapi(library)).mount()
-            _volumes[key] = volume
-        return volume
+            volume = Volume(servers, backing.volume, log_path=path, log_level=level, gfapi=open_gfapi(library))
+            mounted = _volumes[key] = MountedVolume(volume.mount())
+        return mounted
 
 
 def stripe_bricks(volfile: str) -> int:
@@ -72,7 +73,7 @@ def stripe_bricks(volfile: str) -> int:
 
 def bound_logs(limit_bytes: int = LOG_LIMIT_BYTES) -> None:
     """Keep Gluster's log files small: what is larger is copied to .1 and cut. For a timer of the process."""
-    for path in {volume.log_path for volume in list(_volumes.values())}:
+    for path in {mounted.volume.log_path for mounted in list(_volumes.values())}:
         log = Path(path)
         with contextlib.suppress(OSError):  # a log that can't be cut must not stop anything
             if log.is_file() and log.stat().st_size > limit_bytes:

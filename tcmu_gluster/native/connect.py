@@ -7,6 +7,7 @@ says so.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -39,6 +40,9 @@ XLATOR_OPTIONS: Final[Sequence[tuple[str, str, str]]] = (
     ("*-quick-read", *PASS_THROUGH),
     ("*-read-ahead", *PASS_THROUGH),
     ("*-open-behind", *PASS_THROUGH),
+    # A size that another connection of this process or another gateway has changed is seen at once; so is a lease.
+    ("*-md-cache", *PASS_THROUGH),
+    ("*-nl-cache", *PASS_THROUGH),
     # A hand-over to another thread and back for each call, which ours are not in need of: they are asynchronous anyway.
     ("*-io-threads", *PASS_THROUGH),
     # Replication notes "this brick missed writes" up to a second (the default) after it acknowledged them. A brick that
@@ -117,29 +121,30 @@ def connect(
     log_level: int = LOG_ERRORS,
     limit_seconds: float = DEFAULT_LIMIT_SECONDS,
     options: Sequence[tuple[str, str, str]] = XLATOR_OPTIONS,
+    volfile: str = "",
 ) -> Any:
-    """The glfs_t of a volume whose bricks answer. Raises ConfigError; never takes much longer than limit_seconds."""
+    """The glfs_t of a volume whose bricks answer. Raises ConfigError; never takes much longer than limit_seconds.
+
+    With a volfile nobody is asked for one, now or later: the connection does not follow the volume's changes.
+    """
     deadline = time.monotonic() + limit_seconds
-    reasons: list[str] = []
-    for index, server in enumerate(servers):
-        reason = why_unreachable(server, max(0.5, min(SERVER_LIMIT_SECONDS, deadline - time.monotonic())))
-        if reason is None:
-            servers = [*servers[index:], *servers[:index]]  # libgfapi asks in order: start with one that lives
-            break
-        reasons.append(reason)
-    else:
-        raise ConfigError(
-            f"no server of volume {volume} can be reached: {'; '.join(reasons) or 'none was named'}; "
-            "check the name and the port, and that glusterd runs"
-        )
+    if not volfile:
+        servers = _living_first(servers, volume, deadline)
     fs = gfapi.glfs_new(volume.encode())
-    for server in servers:
-        port = 0 if server.transport == "unix" else server.port
-        gfapi.glfs_set_volfile_server(fs, server.transport.encode(), os.fsencode(server.host), port)
     for xlator, key, value in options:
         gfapi.glfs_set_xlator_option(fs, xlator.encode(), key.encode(), value.encode())
-    # While connecting, Gluster's log goes to a file that lives as long as this takes: it holds the reason of a failure.
-    with tempfile.NamedTemporaryFile(prefix="gluster-connect-", suffix=".log") as log:
+    with contextlib.ExitStack() as files:
+        if volfile:
+            text = files.enter_context(tempfile.NamedTemporaryFile("w", prefix="gluster-", suffix=".vol"))
+            text.write(volfile)
+            text.flush()
+            gfapi.glfs_set_volfile(fs, os.fsencode(text.name))
+        else:
+            for server in servers:
+                port = 0 if server.transport == "unix" else server.port
+                gfapi.glfs_set_volfile_server(fs, server.transport.encode(), os.fsencode(server.host), port)
+        # While connecting, Gluster's log goes to a file that lives as long as this: it holds the reason of a failure.
+        log = files.enter_context(tempfile.NamedTemporaryFile(prefix="gluster-connect-", suffix=".log"))
         gfapi.glfs_set_logging(fs, os.fsencode(log.name), max(log_level, LOG_WARNINGS))
         try:
             within(max(1.0, deadline - time.monotonic()), lambda: _start(gfapi, fs))
@@ -148,6 +153,20 @@ def connect(
         finally:
             gfapi.glfs_set_logging(fs, os.fsencode(log_path), log_level)
     return fs
+
+
+def _living_first(servers: Sequence[Server], volume: str, deadline: float) -> Sequence[Server]:
+    """libgfapi asks in order: it starts with one that lives. Raises ConfigError when none does."""
+    reasons: list[str] = []
+    for index, server in enumerate(servers):
+        reason = why_unreachable(server, max(0.5, min(SERVER_LIMIT_SECONDS, deadline - time.monotonic())))
+        if reason is None:
+            return [*servers[index:], *servers[:index]]
+        reasons.append(reason)
+    raise ConfigError(
+        f"no server of volume {volume} can be reached: {'; '.join(reasons) or 'none was named'}; "
+        "check the name and the port, and that glusterd runs"
+    )
 
 
 def _start(gfapi: Gfapi, fs: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_bits
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from tcmu_gluster.native.symbols import Gfapi, open_gfapi
 SEEK_DATA: Final = 3  # as on the wire: Linux numbers, on every client
 SEEK_HOLE: Final = 4
 VOLFILE_LIMIT_BYTES: Final = 4 << 20
+VOLFILE_LIMIT_SECONDS: Final = 2.0
 
 _MODES: Final = {
     "r": os.O_RDONLY,
@@ -147,8 +149,10 @@ class Volume:
         log_level: int = LOG_ERRORS,
         gfapi: Gfapi | None = None,
         options: Sequence[tuple[str, str, str]] = XLATOR_OPTIONS,
+        volfile: str = "",
     ) -> None:
         self.gfapi = gfapi or open_gfapi()
+        self._fixed_volfile = volfile
         self.servers, self.name = tuple(servers), name
         self.log_path, self.log_level, self.options = log_path, log_level, options
         self._ffi = require_shim().ffi
@@ -172,8 +176,21 @@ class Volume:
                 log_level=self.log_level,
                 limit_seconds=limit_seconds,
                 options=self.options,
+                volfile=self._fixed_volfile,
             )
         return self
+
+    def fixed(self, volfile: str) -> Volume:
+        """The same volume as that volfile describes it, not mounted yet: it will not follow the volume's changes."""
+        return Volume(
+            self.servers,
+            self.name,
+            log_path=self.log_path,
+            log_level=self.log_level,
+            gfapi=self.gfapi,
+            options=self.options,
+            volfile=volfile,
+        )
 
     def umount(self) -> None:
         """glfs_fini, which has hung and crashed in many releases: only for a tool that is about to end anyway."""
@@ -188,9 +205,16 @@ class Volume:
         return bytes(self._ffi.buffer(data, count)).hex()
 
     def volfile(self) -> str:
-        """The graph of translators that this client has, as glusterd wrote it; '' if it can't be told."""
+        """The graph of translators that this client has, as glusterd wrote it; '' if it can't be told.
+
+        libgfapi notes it after it has begun to use it: just after mount() this waits for it (a bounded time).
+        """
+        deadline = time.monotonic() + VOLFILE_LIMIT_SECONDS
         try:
-            size_bytes = -self.gfapi.glfs_get_volfile(self.fs, self._ffi.NULL, 0)
+            while not (size_bytes := -self.gfapi.glfs_get_volfile(self.fs, self._ffi.NULL, 0)):
+                if time.monotonic() > deadline:
+                    return ""
+                time.sleep(0.005)
             if not 0 < size_bytes <= VOLFILE_LIMIT_BYTES:
                 return ""
             data = self._ffi.new("char[]", size_bytes)

@@ -60,6 +60,7 @@ _ZERO, _COUNT, _POINTER = Judge.ZERO, Judge.COUNT, Judge.POINTER
 FUNCTIONS: Final = (
     Function("glfs_new", _POINTER, "const char *volume"),
     Function("glfs_set_volfile_server", _ZERO, "void *fs, const char *transport, const char *host, int port"),
+    Function("glfs_set_volfile", _ZERO, "void *fs, const char *path"),
     Function("glfs_set_logging", _ZERO, "void *fs, const char *path, int level"),
     Function("glfs_set_xlator_option", _ZERO, "void *fs, const char *xlator, const char *key, const char *value"),
     Function("glfs_init", _ZERO, "void *fs"),

@@ -25,8 +25,8 @@ enum call { READ, WRITE, SYNC, DISCARD, ZEROFILL, CALLS };
 enum fault { NONE, RESULT, REFUSE, TWICE, SHORT, LATE };
 
 struct inode { char path[64]; uint8_t *data; int64_t size; };
-struct fd { struct inode *inode; int closed; };
-struct fs { char volume[64]; };
+struct fd { struct inode *inode; struct fs *fs; int closed; };
+struct fs { char volume[64], *fixed; };
 
 #if WITH_STAT
 typedef void (*callback)(struct fd *, ssize_t, void *, void *, void *);
@@ -62,7 +62,9 @@ static struct inode inodes[FILES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct op *first, **last = &first;
-static int held, started, durable_writes, opened;
+static int held, started, durable_writes, opened, ended, late;
+static int64_t carried; /* asynchronous calls on connections that follow the volume's changes */
+static char description[256];
 static struct { int fault, error; int64_t result; int times; } faults[CALLS];
 
 /* -- what a test says -- */
@@ -90,6 +92,10 @@ void double_hold(int on) {
 }
 int double_durable_writes(void) { return durable_writes; }
 int double_opened(void) { return opened; }
+int double_ended(void) { return ended; }
+int64_t double_carried(void) { return carried; }
+void double_describe(const char *text) { strncpy(description, text, sizeof description - 1); }
+void double_describe_late(int times) { late = times; }
 
 /* -- what the environment says -- */
 
@@ -238,6 +244,7 @@ static int start(enum call call, struct fd *fd, const struct iovec *iov, int cou
         faults[call].times--;
         fault = faults[call].fault;
     }
+    carried += !fd->fs->fixed;
     if (fault == REFUSE) {
         errno = error;
         pthread_mutex_unlock(&lock);
@@ -297,9 +304,21 @@ int glfs_init(struct fs *fs) {
         }
     if (!strcmp(fs->volume, "hanging"))
         pause();
+    if (fs->fixed && strstr(fs->fixed, "broken")) {
+        errno = EIO;
+        return -1;
+    }
     return 0;
 }
-int glfs_fini(struct fs *fs) { return 0; }
+int glfs_fini(struct fs *fs) {
+    ended++;
+    return 0;
+}
+int glfs_set_volfile(struct fs *fs, const char *path) {
+    FILE *file = fopen(path, "r");
+    fs->fixed = calloc(1, 4096);
+    return !file || !fread(fs->fixed, 1, 4095, file) || fclose(file) ? -1 : 0;
+}
 int glfs_access(struct fs *fs, const char *path, int mode) { return 0; }
 int glfs_get_volumeid(struct fs *fs, char *id, size_t size) {
     memset(id, 0xAB, 16);
@@ -309,12 +328,16 @@ long glfs_get_volfile(struct fs *fs, void *data, size_t size) {
     static const char dispersed[] =
         "volume d-disperse-0\n    type cluster/disperse\n    option redundancy 2\n"
         "    subvolumes d-client-0 d-client-1 d-client-2 d-client-3 d-client-4 d-client-5\nend-volume\n";
-    size_t length = strcmp(fs->volume, "dispersed") ? 0 : sizeof dispersed - 1;
+    static const char plain[] = "volume plain\nend-volume\n";
+    const char *text = fs->fixed ? fs->fixed : !strcmp(fs->volume, "dispersed") ? dispersed : *description ? description : plain;
+    size_t length = strlen(text);
+    if (!data && late && late--) /* as libgfapi just after glfs_init */
+        return 0;
     if (size < length)
         return (long)size - (long)length;
     if (size > length)
         abort(); /* libgfapi would copy what lies behind the text */
-    memcpy(data, dispersed, length);
+    memcpy(data, text, length);
     return length;
 }
 
@@ -325,9 +348,9 @@ static struct inode *find(const char *path) {
     errno = ENOENT;
     return NULL;
 }
-static struct fd *new_fd(struct inode *inode) {
+static struct fd *new_fd(struct fs *fs, struct inode *inode) {
     struct fd *fd = calloc(1, sizeof *fd);
-    fd->inode = inode;
+    fd->inode = inode, fd->fs = fs;
     opened++;
     return fd;
 }
@@ -337,7 +360,7 @@ struct fd *glfs_open(struct fs *fs, const char *path, int flags) {
         return NULL;
     }
     struct inode *inode = find(path);
-    return inode ? new_fd(inode) : NULL;
+    return inode ? new_fd(fs, inode) : NULL;
 }
 struct fd *glfs_creat(struct fs *fs, const char *path, int flags, unsigned mode) {
     if (!strncmp(path, "/nowhere/", 9)) {
@@ -351,13 +374,13 @@ struct fd *glfs_creat(struct fs *fs, const char *path, int flags, unsigned mode)
     }
     if (there) {
         there->size = flags & O_TRUNC ? 0 : there->size;
-        return new_fd(there);
+        return new_fd(fs, there);
     }
     for (int i = 0; i < FILES; i++)
         if (!inodes[i].data) {
             strncpy(inodes[i].path, path, sizeof inodes[i].path - 1);
             inodes[i].data = calloc(1, FILE_BYTES);
-            return new_fd(&inodes[i]);
+            return new_fd(fs, &inodes[i]);
         }
     errno = ENOSPC;
     return NULL;

@@ -81,6 +81,7 @@ class Double:
     def __init__(self, variant: str = "new") -> None:
         self.path = build(variant)
         self._library = ctypes.CDLL(self.path)
+        self._library.double_carried.restype = ctypes.c_int64
         self._library.double_fail.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.c_int)
 
     def fail(self, call: int, error: int, times: int = 1) -> None:
@@ -116,6 +117,24 @@ class Double:
     def opened(self) -> int:
         """Handles made so far."""
         return int(self._library.double_opened())
+
+    @property
+    def carried(self) -> int:
+        """Asynchronous calls so far on connections that follow the volume's changes, where libgfapi crashes."""
+        return int(self._library.double_carried())
+
+    @property
+    def ended(self) -> int:
+        """Connections that were ended so far."""
+        return int(self._library.double_ended())
+
+    def describe(self, volfile: str) -> None:
+        """What glusterd says of volumes from now on; '' is what it says at first. "broken" in it: can't be mounted."""
+        self._library.double_describe(volfile.encode())
+
+    def describe_late(self, times: int) -> None:
+        """The next questions for a volume's description find none yet."""
+        self._library.double_describe_late(times)
 
 
 def exported_names() -> set[str]:

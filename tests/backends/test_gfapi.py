@@ -218,6 +218,33 @@ def test_map_comes_from_seek(disk, loop):
     ]
 
 
+def test_a_changed_volume_gets_another_connection_and_what_is_under_way_ends_where_it_began(open_disk, loop, double):
+    disk, carried = open_disk(volume="changing"), double.carried
+    loop.write(disk, 0, b"kept")
+    mounted = disk._handles._mounted
+    double.hold()
+    early, late = bytearray(4), bytearray(4)
+    under_way = loop.start(lambda done: disk.read(0, [memoryview(early)], done))
+    try:
+        double.describe("volume changed\nend-volume\n")
+        opened, ended = double.opened, double.ended
+        mounted.look()
+        loop.turn()
+        assert double.opened == opened + 1
+        afterwards = loop.start(lambda done: disk.read(0, [memoryview(late)], done))
+        mounted.look()
+        assert double.ended == ended  # a call is under way there
+        double.release()
+        assert loop.wait(under_way) == loop.wait(afterwards) == 4
+        assert early == late == b"kept"
+        mounted.look()
+        assert double.ended == ended + 1
+        assert loop.read(disk, 0, 4) == b"kept"
+    finally:
+        double.describe("")
+    assert double.carried == carried
+
+
 @pytest.mark.parametrize("order", ["fail", "refuse"])
 def test_a_broken_handle_is_opened_again_and_the_operations_are_retried(disk, loop, double, order):
     loop.write(disk, 0, b"kept")

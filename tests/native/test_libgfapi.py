@@ -57,10 +57,26 @@ def test_an_unknown_mode_is_refused(volume):
 def test_the_volumes_and_a_files_ids_are_hexadecimal(volume):
     volume.fopen("/id", "w").close()
     assert volume.volume_id() == "ab" * 16
-    assert volume.volfile() == ""
+    assert volume.volfile() == "volume plain\nend-volume\n"
     assert len(bytes.fromhex(volume.gfid("/id"))) == 16
     with pytest.raises(FileNotFoundError):
         volume.gfid("/absent")
+
+
+def test_the_description_is_waited_for_just_after_mounting(volume):
+    libgfapi.Double("new" if "new" in volume.gfapi.path else "old").describe_late(3)
+    assert volume.volfile() == "volume plain\nend-volume\n"
+
+
+def test_a_fixed_volume_keeps_the_description_it_was_made_from(volume):
+    fixed = volume.fixed("volume once\nend-volume\n").mount()
+    assert fixed.volfile() == "volume once\nend-volume\n"
+    with fixed.fopen("/there", "w+") as file:
+        file.write(b"seen by both")
+    with volume.fopen("/there") as file:
+        assert file.read() == b"seen by both"
+    with pytest.raises(ConfigError, match="the bricks of volume volume don't answer"):
+        volume.fixed("volume broken\nend-volume\n").mount()
 
 
 def test_an_unmounted_volume_says_so(volume):

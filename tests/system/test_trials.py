@@ -65,6 +65,13 @@ def test_a_brick_that_comes_back_gives_nothing_old() -> None:
     assert status == 0 and ", 0 of them gave what had been overwritten" in out, out
 
 
+@pytest.mark.gluster
+@pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")
+def test_a_volume_that_changes_ends_no_process_and_no_read() -> None:
+    status, out = trial("changed-volume", "--changes", "6")
+    assert status == 0 and "24 times a volume changed under 32 reads: 0 processes died, 0 reads failed" in out, out
+
+
 @pytest.mark.full
 @pytest.mark.gluster
 @pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")

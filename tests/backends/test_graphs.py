@@ -1,0 +1,233 @@
+"""Which connection carries data, and what happens to files and calls when the volume changes. No libgfapi: doubles."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from tcmu_gluster.backends.graphs import Handles, MountedVolume
+from tcmu_gluster.errors import ConfigError
+
+
+class FakeVolume:
+    """A volume with a description that a test changes; `refusing` fixed connections fail."""
+
+    def __init__(self, description: str = "first", origin: FakeVolume | None = None) -> None:
+        self.name, self.description, self.origin = "vol", description, origin
+        self.refusing = self.full = self.ended = False
+        self.asked = 0
+
+    def volfile(self) -> str:
+        return self.description
+
+    def stat(self, path: str) -> None:
+        self.asked += 1
+
+    def fixed(self, description: str) -> FakeVolume:
+        return FakeVolume(description, self)
+
+    def mount(self) -> FakeVolume:
+        if self.origin is not None and self.origin.refusing:
+            raise ConfigError("no brick answers")
+        return self
+
+    def umount(self) -> None:
+        self.ended = True
+
+
+class FakeFile:
+    def __init__(self, volume: FakeVolume) -> None:
+        if volume.origin is not None and volume.origin.full:
+            raise OSError(errno.ENOTCONN, "not connected")
+        self.volume, self.name, self.closed, self.under_way = volume, "/disk", False, 0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeLoop:
+    """Runs what it was given when turn() is called."""
+
+    def __init__(self) -> None:
+        self.due: list = []
+        self.closed = False
+
+    def call_soon_threadsafe(self, callback) -> None:
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        self.due.append(callback)
+
+    def turn(self) -> None:
+        while self.due:
+            self.due.pop(0)()
+
+
+class Disk:
+    """Handles as a backend has them; `used` is the file of its submissions."""
+
+    def __init__(self, mounted: MountedVolume, loop: FakeLoop) -> None:
+        first = mounted.open(FakeFile)
+        self.used = first.file
+        self.handles = Handles(
+            mounted, loop, first, open_on=FakeFile, taken=self.take, in_flight=lambda file: file.under_way
+        )
+
+    def take(self, file: FakeFile) -> None:
+        self.used = file
+
+
+@pytest.fixture(autouse=True)
+def no_thread(monkeypatch):
+    """Looking is up to the test."""
+    monkeypatch.setattr("tcmu_gluster.backends.graphs.threading.Thread.start", lambda thread: None)
+
+
+@pytest.fixture
+def volume():
+    return FakeVolume()
+
+
+@pytest.fixture
+def mounted(volume):
+    return MountedVolume(volume)
+
+
+@pytest.fixture
+def loop():
+    return FakeLoop()
+
+
+@pytest.fixture
+def disk(mounted, loop):
+    return Disk(mounted, loop)
+
+
+def test_data_go_over_a_connection_made_from_the_description(volume, disk):
+    assert disk.used.volume is not volume
+    assert disk.used.volume.description == "first"
+
+
+def test_nothing_happens_while_the_description_stays(volume, mounted, disk, loop):
+    used = disk.used
+    mounted.look()
+    assert not loop.due
+    assert disk.used is used
+    assert volume.asked == 0
+
+
+@pytest.mark.parametrize("reason", ["no description", "no fixed connection"])
+def test_a_release_that_cannot_uses_the_connection_of_administration(volume, loop, reason):
+    if reason == "no description":
+        volume.description = ""
+    else:
+        volume.refusing = True
+    mounted = MountedVolume(volume)
+    disk = Disk(mounted, loop)
+    assert disk.used.volume is volume
+    volume.description, volume.refusing = "second", False
+    mounted.look()
+    loop.turn()
+    assert disk.used.volume is volume
+    disk.handles.close()
+    mounted.look()
+    assert not volume.ended
+
+
+def test_a_change_moves_every_disk_and_the_old_connection_ends_after_its_last_call(volume, mounted, loop):
+    disks = [Disk(mounted, loop), Disk(mounted, loop)]
+    old = [disk.used for disk in disks]
+    old[1].under_way = 1
+    volume.description = "second"
+    mounted.look()
+    assert [disk.used for disk in disks] == old, "only the loop changes what it uses"
+    loop.turn()
+    assert {disk.used.volume.description for disk in disks} == {"second"}
+    assert volume.asked == 1
+    mounted.look()
+    assert [file.closed for file in old] == [True, False]
+    assert not old[0].volume.ended
+    old[1].under_way = 0
+    mounted.look()
+    assert old[1].closed
+    assert old[0].volume.ended
+    assert not any(disk.used.closed or disk.used.volume.ended for disk in disks)
+
+
+def test_a_call_outside_the_queue_keeps_its_file_open(volume, mounted, disk, loop):
+    with disk.handles.held() as file:
+        volume.description = "second"
+        for _ in range(2):
+            mounted.look()
+            loop.turn()
+        assert disk.used is not file
+        assert not file.closed
+    mounted.look()
+    assert file.closed
+
+
+def test_what_cannot_be_mounted_or_opened_yet_is_tried_again(volume, mounted, disk, loop, caplog):
+    first = disk.used
+    volume.description, volume.refusing = "second", True
+    mounted.look()
+    assert "data stay on the old connection: no brick answers" in caplog.text
+    volume.refusing, volume.full = False, True
+    mounted.look()
+    loop.turn()
+    assert disk.used is first
+    volume.full = False
+    mounted.look()
+    loop.turn()
+    assert disk.used.volume.description == "second"
+    assert not disk.used.closed
+
+
+def test_looking_again_before_the_loop_took_it_opens_no_other(volume, mounted, disk, loop):
+    volume.description = "second"
+    mounted.look()
+    mounted.look()
+    assert len(loop.due) == 1
+
+
+def test_closing_ends_all_handles_also_one_that_was_on_its_way(volume, mounted, disk, loop):
+    first = disk.used
+    volume.description = "second"
+    mounted.look()
+    disk.handles.close()
+    loop.turn()
+    assert disk.used is first
+    assert first.closed
+    mounted.look()
+    assert first.volume.ended
+    assert mounted.graph.files == 0
+
+
+def test_closing_leaves_a_handle_with_calls_under_way_and_its_connection(mounted, volume, disk, loop):
+    disk.used.under_way = 2
+    volume.description = "second"
+    mounted.look()
+    loop.turn()
+    disk.used.under_way = 1
+    assert disk.handles.unreturned() == 3
+    old = [opened.file for opened in disk.handles._retired]
+    disk.handles.close()
+    mounted.look()
+    assert not disk.used.closed
+    assert not old[0].closed
+    assert not old[0].volume.ended
+
+
+def test_a_loop_that_has_ended_takes_nothing(volume, mounted, disk, loop):
+    first = disk.used
+    loop.closed = True
+    volume.description = "second"
+    mounted.look()
+    assert disk.used is first
+    assert mounted.graph.files == 0
+
+
+def test_an_unopened_file_keeps_no_connection(volume, mounted):
+    volume.full = True
+    with pytest.raises(OSError):
+        mounted.open(FakeFile)
+    assert mounted.graph.files == 0
