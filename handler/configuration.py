@@ -8,7 +8,8 @@
                          "tids": {IQN: number},                             numbers targets for scripts,
                          "redirects": {IQN: {"portal", "permanent"}},       sends initiators elsewhere,
                          "portals": [...], "accounts": {...},               and tgtadm's words (operations/tgt.py),
-                         "moved": {IQN: {...}}}                             and of targets that LIO has now (moving.py)
+                         "moved": {IQN: {...}},                             of targets that LIO has now (moving.py),
+                         "moving": {...}}                                   and of a move (operations/interrupted.py)
 
 Keys that nobody here knows stay as they are.
 """
@@ -63,6 +64,7 @@ class Configuration:
         self.root["storage_objects"] = [one for one in self.root["storage_objects"] if one not in disks]
         ours = self.root[OURS]
         ours.update({key: {} for key in (*OF_TARGETS, "accounts", "moved") if key in ours})
+        ours.pop("moving", None)
         ours.update({"portals": []} if "portals" in ours else {})
         fabric = self.fabric()
         if fabric is not None:  # as targetcli's clearconfig does; what stands beside it was not said by us

@@ -22,6 +22,7 @@ from tcmu_gluster.scsi.logical_unit import LogicalUnit
 
 from .bounds import make_front
 from .config_check import check_config
+from .configuration import Configuration
 from .control_server import ControlServer
 from .devices import Devices
 from .engine import Engine
@@ -31,7 +32,7 @@ from .lock import lock_state
 from .loop import ending_signals
 from .loop import run as run_loop
 from .notify import Notifier
-from .operations import Operations
+from .operations import Operations, interrupted
 from .operations.context import Context
 from .operations.whole import convert
 from .privileges import become, find_user, hand_over, paths_of
@@ -93,7 +94,19 @@ class Service:
         if self.context.lio:
             await self.world.in_thread(load_module)
             await self.devices.start()
-        await self.engine.apply(configuration, strict=False)
+        await self.engine.apply(await self._settled(configuration), strict=False)
+
+    async def _settled(self, configuration: Configuration) -> Configuration:
+        """Without what a move left on LIO that a crash cut off; if that can't be, the engine's disk waits for it."""
+        if self.context.lio and interrupted.is_cut_off(configuration):
+            try:
+                return await interrupted.settle(self.context, configuration)
+            except (OSError, TcmuGlusterError) as error:
+                log.error("a move that was cut off can't be settled yet: %s", reason_of(error))
+        return configuration
+
+    async def _settle(self) -> None:
+        await self.engine.apply(await self._settled(self.context.configuration), strict=False)
 
     async def _join_bus(self) -> None:
         """Plain targetcli finds its backstore types on the system bus; without dbus-fast it doesn't find ours."""
@@ -153,6 +166,8 @@ class Service:
         while True:
             await asyncio.sleep(self.world.settings.retry_seconds)
             try:
+                if self.context.lio and interrupted.is_cut_off(self.context.configuration):
+                    await self.operations.alone(self._settle)
                 await self.engine.retry()
                 if self.context.lio:
                     self.devices.rescan()

@@ -119,3 +119,8 @@ class Operations:
             return await handler(self._context, checked, report)
         async with self._lock:
             return await handler(self._context, checked, report)
+
+    async def alone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Some work of the daemon's own, while no operation changes anything."""
+        async with self._lock:
+            await work()

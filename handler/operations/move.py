@@ -2,7 +2,8 @@
 
 The order is so that a disk is never served by both: sessions end and files are closed here before the other front opens
 them there. What was begun is undone, last thing first, if a later step is refused. The state file says "engine" until
-LIO has everything, and again before LIO gives anything up.
+LIO has everything, and again before LIO gives anything up; it also says that a move is under way, for a daemon that
+starts after a crash (interrupted.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..engine_disk import EngineDisk
 from ..lio_targets import portals_of
 from ..state import state_id_of
 from ..world import reason_of
-from . import disk
+from . import disk, interrupted
 from .context import Context, Report, now
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ async def _to_lio(context: Context, name: str, together: bool) -> tuple[moving.C
     undo: Undo = []
     try:
         await _hold_memory(context, movers)
+        undo.append(lambda: _as_coroutine(lambda: context.state.save(before.root)))
+        _mark(context, before, company, movers, survey["discovery"] if discovery else {})
         undo.append(lambda: context.engine.apply(before, strict=False))
         await context.engine.apply(wanted)
         for mover in movers:
@@ -99,14 +102,15 @@ async def _to_lio(context: Context, name: str, together: bool) -> tuple[moving.C
             warnings += made["complaints"]
         if targets:
             await context.world.ask_lio(_listen(targets))
-        _save(context, wanted)
+        _record(context, movers, "lio", undo)
+        await _remember(context, company, undo)
+        _save(context, wanted.root)
     except BaseException:
         await _undo(undo)
         raise
     finally:
         await _let_memory_go(context, movers)
-    _record(context, movers, "lio")
-    return company, warnings + await _remember(context, company)
+    return company, warnings
 
 
 def _refuse_taken(company: moving.Company, there: set[str]) -> None:
@@ -141,7 +145,8 @@ async def _to_engine(context: Context, name: str, together: bool) -> tuple[movin
     try:
         await _hold_memory(context, movers)
         undo.append(lambda: _as_coroutine(lambda: context.state.save(before.root)))
-        _save(context, wanted)
+        _record(context, movers, "engine", undo)
+        _mark(context, wanted, company, movers, {})
         if dumps:
             undo.append(lambda: context.world.ask_lio(_listen(dumps)))
             await context.world.ask_lio(_listen(map(moving.without_portals, dumps)))
@@ -154,13 +159,14 @@ async def _to_engine(context: Context, name: str, together: bool) -> tuple[movin
             await disk.take_away(context, mover.facts)
         undo.append(lambda: context.engine.apply(before, strict=False))
         await _open_on_engine(context, movers, wanted)
+        await _remember(context, company, undo)
+        _save(context, wanted.root)
     except BaseException:
         await _undo(undo)
         raise
     finally:
         await _let_memory_go(context, movers)
-    _record(context, movers, "engine")
-    return company, warnings + await _remember(context, company)
+    return company, warnings
 
 
 async def _open_on_engine(context: Context, movers: list[Mover], wanted: Configuration) -> None:
@@ -249,18 +255,34 @@ def _record_of(context: Context, facts: dict[str, Any], unit: LogicalUnit) -> di
     return record
 
 
-def _record(context: Context, movers: list[Mover], front: str) -> None:
-    for mover in movers:
-        context.world.disk_files.write(mover.disk.serial, {**mover.disk.record, "front": front})
+def _record(context: Context, movers: list[Mover], front: str, undo: Undo) -> None:
+    """Our file about each disk; what stood there before comes back with undo."""
+    files = context.world.disk_files
+    for serial, record in ((mover.disk.serial, mover.disk.record) for mover in movers):
+        before = files.read(serial)
+        undo.append(
+            lambda serial=serial, before=before: _as_coroutine(  # type: ignore[misc]
+                lambda: files.write(serial, before) if before else files.delete(serial)
+            )
+        )
+        files.write(serial, {**record, "front": front})
+
+
+def _mark(
+    context: Context, engine: Configuration, company: moving.Company, movers: list[Mover], discovery: Object
+) -> None:
+    """From here on a daemon that starts gives all of it to the engine."""
+    serials = {mover.disk.name: mover.disk.serial for mover in movers}
+    _save(context, interrupted.marked(engine, company, serials, discovery))
 
 
 def _listen(targets: Iterable[Object]) -> dict[str, Any]:
     return {"do": "listen", "portals": {target["wwn"]: portals_of(target) for target in targets}}
 
 
-def _save(context: Context, wanted: Configuration) -> None:
+def _save(context: Context, root: Object) -> None:
     try:
-        context.state.save(wanted.root)
+        context.state.save(root)
     except OSError as error:
         raise OperationError(f"nothing was changed: the state can't be saved ({reason_of(error)})") from error
 
@@ -292,12 +314,8 @@ async def _as_coroutine(function: Callable[[], Any]) -> None:
     function()
 
 
-async def _remember(context: Context, company: moving.Company) -> list[str]:
-    """LIO's saved configuration says of the moved what is so now; a warning if that can't be."""
+async def _remember(context: Context, company: moving.Company, undo: Undo) -> None:
+    """LIO's saved configuration says of the moved what is so now; and again when all else has been undone."""
     request = {"do": "remember", "names": sorted(company.disks), "wwns": sorted(company.targets)}
-    try:
-        await context.world.ask_lio(request)
-    except OperationError as error:
-        log.error("LIO's saved configuration: %s", error)
-        return [f"LIO's saved configuration could not be changed ({error}): save it with targetcli saveconfig"]
-    return []
+    await context.world.ask_lio(request)
+    undo.insert(1, lambda: context.world.ask_lio(request))  # the state file, which is the first, has the last word

@@ -59,10 +59,11 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
 class Desk:
     """Operations on an engine and on a LIO without a kernel, in the test's own loop."""
 
-    def __init__(self, root: Path, *, lio: bool = True, **more: Any) -> None:
+    def __init__(self, root: Path, *, lio: bool = True, before: Desk | None = None, **more: Any) -> None:
+        """before: a desk that is gone now, on the same host."""
         self.root = root
-        self.host = LioHost(root)
-        self.lio = FakeLio()
+        self.host = before.host if before else LioHost(root)
+        self.lio = before.lio if before else FakeLio()
         self.lio.targets.saved = root / "etc-target" / "saveconfig.json"
         self.world = make_world(root, self.host, ask_lio=self.ask_lio, **more)
         self.directory = TargetDirectory()

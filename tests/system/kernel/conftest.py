@@ -33,6 +33,7 @@ LONG = frozenset(
         "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
         "fifty_disks_leave_nothing_behind",
         "a_shown_disk_moves_to_lio_and_back_under_its_initiator",
+        "a_move_that_a_kill_cuts_off_is_settled_by_the_next_start",
         "speed_beside_ramdisk_and_tcmu_runner",
         "open_iscsi_proves_itself_with_every_algorithm_and_is_refused_without",
     )

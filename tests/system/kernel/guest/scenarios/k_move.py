@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable
 from pathlib import Path
+
+from tcmu_gluster.errors import TcmuGlusterError
 
 from .. import daemon, lio, load, services
 from ..runner import scenario
@@ -10,6 +15,8 @@ from ..shell import expect, read, run, say, wait_for
 
 IQN = "iqn.2013-10.com.example:moving"
 PORTAL = "127.0.0.1:3275"
+CUT, CUT_PORTAL = "iqn.2013-10.com.example:cut", "127.0.0.1:3276"
+ISCSI = lio.TARGET / "iscsi"
 LUN = 3
 USER, PASSWORD = "alice", "correct-horse-bat"
 
@@ -76,6 +83,74 @@ def a_shown_disk_moves_to_lio_and_back_under_its_initiator() -> None:
         daemon.ask("target.delete", target=IQN)
         daemon.ask("disk.delete", name="moving")
         expect(not lio.leftovers(), f"LIO has nothing left: {lio.leftovers()}")
+
+
+KILLED_WHEN = {
+    "lio": (
+        ("the backstore is there", lambda: lio.backstore("cut").exists()),
+        ("the target is there", (ISCSI / CUT).exists),
+        ("the portal is open", (ISCSI / CUT / "tpgt_1/np" / CUT_PORTAL).exists),
+    ),
+    "engine": (
+        ("the portal is closed", lambda: not (ISCSI / CUT / "tpgt_1/np" / CUT_PORTAL).exists()),
+        ("the target is gone", lambda: not (ISCSI / CUT).exists()),
+        ("the backstore is gone", lambda: not lio.backstore("cut").exists()),
+    ),
+}
+"""What LIO shows at the moment when the daemon is killed."""
+
+
+def cut_off(served: daemon.Daemon, to: str, seen: Callable[[], bool]) -> None:
+    """Begin a move, kill the daemon as soon as that is seen, and start it again."""
+
+    def begin() -> None:
+        with contextlib.suppress(TcmuGlusterError, OSError):
+            daemon.ask("disk.move", name="cut", to=to)
+
+    asking = threading.Thread(target=begin)
+    asking.start()
+    wait_for("the moment", seen, limit=90)
+    served.kill()
+    asking.join(30)
+    served.start()
+
+
+@scenario(limit=600)
+def a_move_that_a_kill_cuts_off_is_settled_by_the_next_start() -> dict[str, str]:
+    """kill -9 at six moments of a move: the disk and its target are on one front, with bytes and serial."""
+    backing = daemon.uri("cut")
+    services.start_iscsid()
+    with daemon.Daemon() as served:
+        daemon.ask("disk.create", name="cut", uri=backing, size="8M")
+        daemon.ask("target.create", target=CUT)
+        for portal in daemon.ask("target.show", target=CUT)["portals"]:
+            daemon.ask("portal.remove", target=CUT, portal=portal)
+        daemon.ask("portal.add", target=CUT, portal=CUT_PORTAL)
+        daemon.ask("lun.map", target=CUT, disk="cut")
+        daemon.ask("acl.allow", target=CUT, rule=services.INITIATOR)
+        serial = daemon.ask("disk.show", name="cut")["serial"]
+        with services.Session(CUT, CUT_PORTAL) as session:
+            data = load.copy_and_compare(session.disk(), 1)
+        fronts = {}
+        for to, moments in KILLED_WHEN.items():
+            for what, seen in moments:
+                if daemon.ask("disk.show", name="cut")["front"] == to:
+                    daemon.ask("disk.move", name="cut", to="engine" if to == "lio" else "lio")
+                cut_off(served, to, seen)
+                (one,) = daemon.ask("disk.list")["items"]
+                on_lio = (lio.backstore("cut").exists(), (ISCSI / CUT).exists(), "cut" in read(lio.saved_file()))
+                expect(set(on_lio) == {one["front"] == "lio"}, f"it is on one front, all of it: {one}, LIO {on_lio}")
+                expect((one["state"], one["serial"]) == ("online", serial), f"and online, the same disk: {one}")
+                with services.Session(CUT, CUT_PORTAL) as session:
+                    run("dd", f"if={session.disk()}", "of=/run/cut.back", "bs=1M", "count=1", "iflag=direct")
+                    expect(Path("/run/cut.back").read_bytes() == data, "with its bytes")
+                fronts[f"to {to}, {what}"] = one["front"]
+        if daemon.ask("disk.show", name="cut")["front"] == "lio":
+            daemon.ask("disk.move", name="cut", to="engine")
+        daemon.ask("target.delete", target=CUT)
+        daemon.ask("disk.delete", name="cut")
+        expect(not lio.leftovers(), f"LIO has nothing left: {lio.leftovers()}")
+    return fronts
 
 
 def read_session_state() -> str:
