@@ -1,4 +1,4 @@
-"""Verbs that are no rows of the table: export, serve, recover, settings, completion. What they run is loaded late."""
+"""Verbs that are no rows of the table: export, serve, recover, settings and more. What they run is loaded late."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
 from .importing import FORMS, add_import
 from .initiator import PARTS, run_initiator_config
+from .installing import add_install
 from .render import as_json, printable, table
 
 LARGEST_LUN = 16383
@@ -67,6 +68,7 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     initiators.set_defaults(run=run_initiator_config)
 
     add_import(verbs, common)
+    add_install(verbs, common)
 
     completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
     completion.add_argument("shell", choices=SHELLS)
@@ -270,6 +272,7 @@ LOCAL_WORDS: dict[str, Sequence[str]] = {
     "settings": _flags(),
     "initiator-config": _flags(*PARTS),
     "import": _flags("--from", "--dry-run", *FORMS),
+    "install-service": _flags("--front", "--root"),
     "completion": SHELLS,
 }
 """verb -> what may follow it, for completion."""
