@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 """How late the command limit may be noticed."""
+SETTLE_SECONDS = 45.0
+"""A start waits no longer for LIO to give back what a cut off move left; systemd would end it (TimeoutStartSec)."""
 MODULE = "target_core_user"
 
 
@@ -100,7 +102,9 @@ class Service:
         """Without what a move left on LIO that a crash cut off; if that can't be, the engine's disk waits for it."""
         if self.context.lio and interrupted.is_cut_off(configuration):
             try:
-                return await interrupted.settle(self.context, configuration)
+                return await asyncio.wait_for(interrupted.settle(self.context, configuration), SETTLE_SECONDS)
+            except asyncio.TimeoutError:
+                log.error("a move that was cut off can't be settled yet: LIO took longer than %g s", SETTLE_SECONDS)
             except (OSError, TcmuGlusterError) as error:
                 log.error("a move that was cut off can't be settled yet: %s", reason_of(error))
         return configuration

@@ -15,6 +15,7 @@ from handler import service as service_module
 from handler.configuration import OURS, Configuration
 from handler.devices import Devices
 from handler.notify import Notifier
+from handler.operations import interrupted
 from handler.operations.interrupted import MOVING, marked, of
 from handler.service import Service
 from tcmu_gluster.errors import TcmuGlusterError
@@ -185,6 +186,23 @@ def test_what_can_not_be_settled_yet_waits_and_is_tried_again(tmp_path: Path) ->
         await service.operations.alone(service._settle)
         assert {disk.state for disk in service.engine.disks.values()} == {"online"}
         assert desk.lio.objects == {} and MOVING not in service.context.state.load()[OURS]
+
+    start_again(desk, check)
+
+
+def test_a_start_does_not_wait_for_ever_for_lio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, died, _ = die_moving(tmp_path, "lio", 6)
+    assert died
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service_module, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(interrupted, "settle", never)
+
+    async def check(service: Service) -> None:
+        assert all("serves it too" in disk.state for disk in service.engine.disks.values())
+        assert MOVING in service.context.configuration.root[OURS]
 
     start_again(desk, check)
 
