@@ -19,7 +19,7 @@ from tcmu_gluster.backends.graphs import MountedVolume
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.native.completions import CompletionQueue, Loop
 from tcmu_gluster.native.connect import GLUSTERD_PORT, LOG_ERRORS, Server
-from tcmu_gluster.native.libgfapi import Volume
+from tcmu_gluster.native.libgfapi import Volume, remember_caller
 from tcmu_gluster.native.symbols import LIBRARY, open_gfapi
 
 LOG_LIMIT_BYTES: Final = 8 << 20
@@ -96,7 +96,7 @@ def join_queue(loop: Loop, library: str = LIBRARY) -> CompletionQueue:
         entry = _queues.get((id(loop), library))
         if entry is None:
             entry = _queues[id(loop), library] = _LoopQueue(loop, CompletionQueue(open_gfapi(library)))
-            loop.call_soon_threadsafe(partial(_watch, entry))
+            loop.call_soon_threadsafe(partial(_watch, entry, library))
         entry.users += 1
         return entry.queue
 
@@ -115,7 +115,8 @@ def leave_queue(loop: Loop, library: str = LIBRARY) -> None:
         _end(entry.queue)
 
 
-def _watch(entry: _LoopQueue) -> None:
+def _watch(entry: _LoopQueue, library: str) -> None:
+    remember_caller(open_gfapi(library))  # the loop's thread starts every operation, and stays who it is
     entry.loop.add_reader(entry.queue.fileno(), entry.queue.drain)
 
 

@@ -45,6 +45,10 @@ XLATOR_OPTIONS: Final[Sequence[tuple[str, str, str]]] = (
     ("*-nl-cache", *PASS_THROUGH),
     # A hand-over to another thread and back for each call, which ours are not in need of: they are asynchronous anyway.
     ("*-io-threads", *PASS_THROUGH),
+    # Threads that wait for what bricks answer. With the 8 of the group gluster-block each answer wakes another of them;
+    # all they do for us is one copy, and what they serve is a single thread too, the loop. 1 is the smallest number,
+    # and what Gluster starts with.
+    ("*-client-*", "event-threads", "1"),
     # Replication notes "this brick missed writes" up to a second (the default) after it acknowledged them. A brick that
     # comes back meanwhile passes as whole, and old data is read from it: script/reliability returning-brick shows it.
     ("*-replicate-*", "post-op-delay-secs", "0"),

@@ -10,6 +10,7 @@ Every call blocks for as long as the network does (up to Gluster's ping-timeout)
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat as stat_bits
@@ -42,6 +43,18 @@ _MODES: Final = {
 def _stat_result(raw: Any) -> os.stat_result:
     numbers = (raw.st_mode, raw.st_ino, raw.st_dev, raw.st_nlink, raw.st_uid, raw.st_gid, raw.st_size)
     return os.stat_result((*numbers, *(raw.st_mtim.tv_sec,) * 3), {"st_blocks": raw.st_blocks})
+
+
+def remember_caller(gfapi: Gfapi) -> None:
+    """Tell libgfapi who this thread acts for: what the process is now. Else it asks the kernel, four times a call.
+
+    Each thread has its own memory of it, and it lasts: not for a thread of a process that will change its user.
+    """
+    groups = os.getgroups()
+    with contextlib.suppress(OSError):  # a release that can't: it goes on asking
+        gfapi.glfs_setfsuid(os.geteuid())
+        gfapi.glfs_setfsgid(os.getegid())
+        gfapi.glfs_setfsgroups(len(groups), require_shim().ffi.new("unsigned int[]", groups))
 
 
 class File:

@@ -65,6 +65,9 @@ FUNCTIONS: Final = (
     Function("glfs_set_xlator_option", _ZERO, "void *fs, const char *xlator, const char *key, const char *value"),
     Function("glfs_init", _ZERO, "void *fs"),
     Function("glfs_fini", _ZERO, "void *fs"),
+    Function("glfs_setfsuid", _ZERO, "unsigned int user"),
+    Function("glfs_setfsgid", _ZERO, "unsigned int group"),
+    Function("glfs_setfsgroups", _ZERO, "size_t count, const unsigned int *groups"),
     Function("glfs_get_volumeid", _COUNT, "void *fs, char *id, size_t size", result="int"),
     # Copies as much as the size says, however much there is; with too small a size: less than 0 by how much is missing.
     Function("glfs_get_volfile", Judge.ANY, "void *fs, void *data, size_t size"),

@@ -21,6 +21,7 @@
 #define FILES 200
 #define FILE_BYTES (64 << 20)
 #define RULES 64
+#define NGROUPS 64
 enum call { READ, WRITE, SYNC, DISCARD, ZEROFILL, CALLS };
 enum fault { NONE, RESULT, REFUSE, TWICE, SHORT, LATE };
 
@@ -66,6 +67,10 @@ static int held, started, durable_writes, opened, ended, late;
 static int64_t carried; /* asynchronous calls on connections that follow the volume's changes */
 static char description[256];
 static struct { int fault, error; int64_t result; int times; } faults[CALLS];
+static __thread uint32_t caller[2 + NGROUPS]; /* user, group, groups: as this thread told them */
+static __thread int caller_count;             /* 0 until it told its groups */
+static uint32_t submitter[2 + NGROUPS];       /* who started the last asynchronous call */
+static int submitter_count;
 
 /* -- what a test says -- */
 
@@ -96,6 +101,10 @@ int double_ended(void) { return ended; }
 int64_t double_carried(void) { return carried; }
 void double_describe(const char *text) { strncpy(description, text, sizeof description - 1); }
 void double_describe_late(int times) { late = times; }
+int double_submitter(uint32_t *numbers) {
+    memcpy(numbers, submitter, sizeof submitter);
+    return submitter_count;
+}
 
 /* -- what the environment says -- */
 
@@ -235,6 +244,8 @@ static void *worker(void *unused) {
 static int start(enum call call, struct fd *fd, const struct iovec *iov, int count, int64_t offset, int64_t length,
                  int flags, callback done, void *data) {
     pthread_mutex_lock(&lock);
+    memcpy(submitter, caller, sizeof caller);
+    submitter_count = caller_count;
     const int rule = rule_for(call);
     int fault = NONE, error = faults[call].error;
     int64_t number = faults[call].result;
@@ -292,6 +303,14 @@ struct fs *glfs_new(const char *volume) {
     return fs;
 }
 int glfs_set_volfile_server(struct fs *fs, const char *transport, const char *host, int port) { return 0; }
+int glfs_setfsuid(uint32_t user) { return caller[0] = user, 0; }
+int glfs_setfsgid(uint32_t group) { return caller[1] = group, 0; }
+int glfs_setfsgroups(size_t count, const uint32_t *groups) {
+    if (count > NGROUPS) { errno = EINVAL; return -1; }
+    memcpy(caller + 2, groups, count * sizeof *groups);
+    caller_count = 2 + (int)count;
+    return 0;
+}
 int glfs_set_logging(struct fs *fs, const char *path, int level) { return 0; }
 int glfs_set_xlator_option(struct fs *fs, const char *xlator, const char *key, const char *value) { return 0; }
 int glfs_init(struct fs *fs) {

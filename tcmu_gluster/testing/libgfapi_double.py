@@ -136,6 +136,12 @@ class Double:
         """The next questions for a volume's description find none yet."""
         self._library.double_describe_late(times)
 
+    @property
+    def submitter(self) -> tuple[int, ...]:
+        """User, group and groups that the thread of the last asynchronous call has told; () if it hasn't."""
+        numbers = (ctypes.c_uint32 * 128)()
+        return tuple(numbers[: self._library.double_submitter(numbers)])
+
 
 def exported_names() -> set[str]:
     """The glfs_ functions the double has."""

@@ -78,6 +78,11 @@ def test_bytes_through_one_and_many_buffers(disk, loop):
     assert bytes(first + second) == loop.read(disk, 100, 10_000) == data
 
 
+def test_operations_tell_who_they_are_for_without_asking_the_kernel_each_time(disk, loop, double):
+    loop.read(disk, 0, 512)
+    assert double.submitter == (os.geteuid(), os.getegid(), *os.getgroups())
+
+
 def test_a_durable_write_carries_o_dsync_and_a_plain_one_does_not(disk, loop, double):
     before = double.durable_writes
     loop.write(disk, 0, b"plain")

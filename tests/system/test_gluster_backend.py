@@ -271,6 +271,7 @@ def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
 
     def judge() -> None:
         assert option("replicate-0", "post-op-delay-secs") == "0"
+        assert option("client-0", "event-threads") == "1"
         assert option("io-threads", "pass-through") == option("write-behind", "pass-through") == "true"
         before = locks()
         for _ in range(10):
