@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -51,7 +52,7 @@ class Daemon:
         try:
             return self._ask(name, {key: value for key, value in args.items() if value is not None}, self._on_progress)
         except TcmuGlusterError as error:
-            raise ExecutionError(printable(str(error))) from None
+            raise ExecutionError(printable(in_shell_words(str(error)))) from None
 
     def do(self, name: str, /, **args: Any) -> dict[str, Any]:
         """Change something and say what is true now. Raises ExecutionError."""
@@ -74,6 +75,17 @@ def sentence(text: str) -> str:
     word = text.partition(" ")[0]
     begin = text[:1].upper() + text[1:] if word.isalpha() else text
     return begin if text.endswith(".") else begin + "."
+
+
+_FLAG = re.compile(r"--(size|force|clear-existing|confirm)\b(?: (?=\d)(\S+))?")
+
+
+def in_shell_words(text: str) -> str:
+    """Flags of the command as what is typed here: size=20G, force=true. Whole lines to type elsewhere stay."""
+    if "tcmu-gluster " in text:
+        return text
+    empty = {"size": ""}
+    return _FLAG.sub(lambda flag: f"{flag[1].replace('-', '_')}={flag[2] or empty.get(flag[1], 'true')}", text)
 
 
 def printable(text: str) -> str:

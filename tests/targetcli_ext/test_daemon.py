@@ -57,3 +57,23 @@ def test_facts_are_lines() -> None:
 def test_nobody_at_the_socket(tmp_path: Path) -> None:
     with pytest.raises(DaemonUnreachable):
         SocketAsk(tmp_path / "none")("status", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "here"),
+    [
+        ("add --size to make it, as in --size 20G", "add size= to make it, as in size=20G"),
+        ("what lies beyond; if that is meant, add --force", "what lies beyond; if that is meant, add force=true"),
+        ("restore with --clear-existing, or rename one", "restore with clear_existing=true, or rename one"),
+        ("(4096 bytes), not 1M; leave --size out to use it", "(4096 bytes), not 1M; leave size= out to use it"),
+        ("first: tcmu-gluster disk delete x --force", "first: tcmu-gluster disk delete x --force"),
+        ("add --sizes", "add --sizes"),
+    ],
+)
+def test_a_refusal_says_what_is_typed_in_the_shell(said: str, here: str) -> None:
+    def refuse(name: str, args: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
+        raise OperationError(said)
+
+    with pytest.raises(ExecutionError) as caught:
+        Daemon(refuse, Kept()).question("disk.create")
+    assert str(caught.value) == here

@@ -16,7 +16,7 @@ def test_a_disk_is_made_shown_grown_and_deleted(tree: Tree) -> None:
     assert file.stat().st_size == 1 << 20 and file.stat().st_blocks * 512 >= 1 << 20
     tree.run("/backstores/gluster/vm1 resize 2M")
     assert file.stat().st_size == 2 << 20
-    assert "--force" in tree.refused("/backstores/gluster resize name=vm1 size=1M")
+    assert "force=true" in tree.refused("/backstores/gluster resize name=vm1 size=1M")
     tree.run("/backstores/gluster resize name=vm1 size=1M force=true")
     assert file.stat().st_size == 1 << 20
     info = tree.run("/backstores/gluster/vm1 info\n/backstores/gluster info name=vm1\n/backstores/gluster info")
@@ -57,7 +57,7 @@ def test_deleting_a_disk_takes_its_luns_along(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("/backstores/gluster create name=vm1 volume=vol host=server", "add --size"),
+        ("/backstores/gluster create name=vm1 volume=vol host=server", "add size="),
         ("/backstores/gluster create name=vm1 volume=v,l host=server size=1M", "volume"),
         ("/backstores/gluster create name=a/b volume=vol host=server size=1M", "disk name"),
         ("/backstores/gluster create name=vm1 volume=vol host=server size=big", "size"),

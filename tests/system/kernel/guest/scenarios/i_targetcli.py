@@ -90,6 +90,7 @@ def one_script_for_lio_and_for_the_engine() -> dict[str, str]:
         with Cli(GLUSTER) as cli:
             expect("reads:" in cli.run("/backstores/gluster/tree stats"), "stats counts on LIO")
             expect("online" in cli.run("/backstores/gluster/tree check"), "check finds it there")
+            errors(cli)
             cli.run("/backstores/gluster/tree resize 48M", f"/iscsi delete {IQN}", "clearconfig confirm=True",
                     "restoreconfig /run/tree.json")  # fmt: skip
             expect("tree" in cli.run("ls /backstores/gluster"), "cleared and restored")
@@ -108,6 +109,21 @@ def one_script_for_lio_and_for_the_engine() -> dict[str, str]:
         run(GLUSTER, "clearconfig", "confirm=True")
         served.stop()
     return {"lio": on_lio, "engine": on_engine}
+
+
+def errors(cli: Cli) -> None:
+    """What is refused is said in one sentence, and nothing changes."""
+    for line, sentence in (
+        (f"{OURS} create name=other volume=nosuch host=vm size=8M", "vm:24007 has no volume named nosuch"),
+        (f"{OURS} create name=other volume=vol host=vm path=/other", "does not exist; add size= to make it"),
+        (f"{OURS} create name=tree volume=vol host=vm path=/other size=8M", "there is a disk tree already"),
+        (f"{OURS}/tree resize 16M", "would lose what lies beyond"),
+        ("/iscsi create iqn.20013-10.com.redhat", "WWN not valid"),
+        (f"{TPG}/luns create {OURS}/nosuch", "storage object or path not valid"),
+    ):
+        said = cli.run(line)
+        expect(sentence in said, f"{line}: {said}")
+    expect("o- other" not in cli.run(f"ls {OURS}"), "nothing was made")
 
 
 def libiscsi_and_qemu(serial: str) -> None:
