@@ -30,6 +30,9 @@ from . import lio_saved, lio_targets
 
 CONTROL = "nl_reply_supported=-1"
 """Nobody waits for an answer about our devices: tcmu-runner, where it runs too, would veto them (tcmu_gluster/tcmu)."""
+_IN_THE_WAY = "already exists in configFS"
+"""rtslib takes a number that no backstore has. An empty HBA folder of that number, left by somebody who was killed half
+way, is in the way of every new disk: rtslib 2.2 takes the kernel's hba_info in it for a backstore."""
 OF_CREATION = frozenset({
     "cmd_time_out", "dev_config", "dev_size", "emulate_write_cache", "hw_block_size", "nl_reply_supported",
     "tmr_notification",
@@ -88,9 +91,17 @@ class RtslibLio:
     def create(
         self, name: str, config: str, size_bytes: int, serial: str, control: str, max_sectors: Optional[int] = None
     ) -> Any:
-        made = self._rtslib.UserBackedStorageObject(
-            name, config=config, size=size_bytes, wwn=serial, control=control, hw_max_sectors=max_sectors
-        )
+        def make() -> Any:
+            return self._rtslib.UserBackedStorageObject(
+                name, config=config, size=size_bytes, wwn=serial, control=control, hw_max_sectors=max_sectors
+            )
+
+        try:
+            made = make()
+        except self._rtslib.RTSLibError as error:
+            if _IN_THE_WAY not in str(error) or not remove_empty_hbas(Path(self._root.path) / "core"):
+                raise
+            made = make()
         return RtslibObject(made, self._rtslib)
 
     def all(self) -> Iterator[Any]:
@@ -100,6 +111,16 @@ class RtslibLio:
 
     def make_reservation_directory(self) -> None:
         os.makedirs(Path(self._root.dbroot) / "pr", exist_ok=True)
+
+
+def remove_empty_hbas(core: Path) -> list[str]:
+    """The names of the TCMU HBA folders that held no backstore, and are gone. The kernel keeps those that hold one."""
+    removed = []
+    for folder in sorted(core.glob("user_*")):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            removed.append(folder.name)
+    return removed
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,76 @@ def test_a_backstore_without_alua_has_no_groups_by_either_name_of_rtslib(word: s
     rtslib = SimpleNamespace(ALUATargetPortGroup=SimpleNamespace(setup=setup), **{word: unsupported})
     made = SimpleNamespace(name="vm1", path="/sys/kernel/config/target/core/user_0/vm1")
     RtslibObject(made, rtslib).add_alua_group({"name": "default_tg_pt_gp"})
+
+
+class CrampedRtslib:
+    """rtslib-fb's tcm.py on a configfs in a folder: the number is one that no backstore has, and mkdir is its create.
+
+    Like configfs it keeps a folder with another in it; unlike there, an HBA has no files.
+    """
+
+    class RTSLibError(Exception):
+        pass
+
+    class RTSLibNotInCFSError(RTSLibError):
+        pass
+
+    def __init__(self, core: Path) -> None:
+        self.core, self.tries = core, 0
+
+    def RTSRoot(self) -> SimpleNamespace:
+        return SimpleNamespace(path=str(self.core.parent))
+
+    def UserBackedStorageObject(self, name: str, **_: object) -> SimpleNamespace:
+        self.tries += 1
+        taken = {int(one.parent.name.rsplit("_", 1)[1]) for one in self.core.glob("*_*/*")}
+        hba = self.core / f"user_{next(number for number in range(9) if number not in taken)}"
+        if hba.exists():
+            raise self.RTSLibError("This _Backstore already exists in configFS")
+        (hba / name).mkdir(parents=True)
+        return SimpleNamespace(name=name, path=str(hba / name))
+
+
+@pytest.fixture
+def cramped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CrampedRtslib:
+    rtslib = CrampedRtslib(tmp_path / "core")
+    monkeypatch.setitem(sys.modules, "rtslib_fb", rtslib)
+    monkeypatch.setattr("handler.lio_admin.os.makedirs", lambda *_, **__: None)
+    return rtslib
+
+
+def test_empty_hbas_that_somebody_left_are_not_in_the_way(cramped: CrampedRtslib) -> None:
+    for folder in ("user_0", "user_1/other", "user_2", "fileio_3/disk", "fileio_4"):
+        (cramped.core / folder).mkdir(parents=True)
+    made = RtslibLio().create("vm1", "gluster/vol@host/vm1", 1 << 20, "8e9b7af7", "")
+    assert made.hba == 0 and cramped.tries == 2
+    left = sorted(str(folder.relative_to(cramped.core)) for folder in cramped.core.glob("*_*"))
+    assert left == ["fileio_3", "fileio_4", "user_0", "user_1"], "backstores, and what is not ours, stay"
+
+
+def test_what_another_process_is_making_just_now_is_refused_once_and_for_all(cramped: CrampedRtslib) -> None:
+    """Nothing was empty: a second try would end as the first did."""
+    (cramped.core / "user_0/half/made").mkdir(parents=True)
+    cramped.UserBackedStorageObject = raising(cramped, "This _Backstore already exists in configFS")  # type: ignore[method-assign]
+    with pytest.raises(CrampedRtslib.RTSLibError, match="already exists"):
+        RtslibLio().create("vm1", "gluster/vol@host/vm1", 1 << 20, "8e9b7af7", "")
+    assert cramped.tries == 1 and (cramped.core / "user_0/half").exists()
+
+
+def test_another_refusal_of_rtslib_takes_nothing_away(cramped: CrampedRtslib) -> None:
+    (cramped.core / "user_5").mkdir(parents=True)
+    cramped.UserBackedStorageObject = raising(cramped, "Storage object user/vm1 exists")  # type: ignore[method-assign]
+    with pytest.raises(CrampedRtslib.RTSLibError, match="vm1 exists"):
+        RtslibLio().create("vm1", "gluster/vol@host/vm1", 1 << 20, "8e9b7af7", "")
+    assert cramped.tries == 1 and (cramped.core / "user_5").exists()
+
+
+def raising(rtslib: CrampedRtslib, sentence: str) -> Any:
+    def make(*_: object, **__: object) -> None:
+        rtslib.tries += 1
+        raise rtslib.RTSLibError(sentence)
+
+    return make
 
 
 def test_a_device_is_made_so_that_nobody_waits_for_a_netlink_answer() -> None:
