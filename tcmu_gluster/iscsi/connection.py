@@ -177,6 +177,7 @@ class Connection:
         self.now = now
         self.end(Input.LOST, why)
         self.output.discard()
+        self.framing.give_back()
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -357,6 +357,16 @@ class Framing:
         if landing is not None and landing.command is not None and landing.finish is not None and landing.fresh:
             self._intake.forget(landing.command)
 
+    def give_back(self) -> None:
+        """The transport has ended: the memory that was received into goes at once, however long this object is kept.
+
+        (What belongs to a connection refers to each other, so Python frees it when its collector comes to it.)
+        """
+        self._buffer = bytearray()
+        self._view = self._whole = memoryview(self._buffer)
+        self._grow = False
+        self._capacity = self._end = 0
+
     def _take_tail(self, end: int) -> int:
         """Padding and digest of a landed segment: how many bytes they are, or -1 if they aren't here yet."""
         landing, tail = self._landing, self._tail

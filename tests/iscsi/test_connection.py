@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tcmu_gluster.iscsi import pdu
+from tcmu_gluster.iscsi import framing, pdu
 from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.life import State
 from tcmu_gluster.iscsi.pdu import LoginStatus
@@ -154,6 +157,26 @@ def test_closing_does_not_wait_forever() -> None:
     assert wire.connection.state is State.CLOSING and wire.connection.next_deadline() == 5
     wire.connection.handle_timeout(5.0)
     assert wire.connection.state is State.DEAD
+
+
+def test_a_closed_connection_keeps_no_memory_that_was_received_into() -> None:
+    """Its parts refer to each other: without that, buffers stay until the garbage collector comes to the oldest."""
+    assert len(Wire().connection.receive_buffer()) > 60_000
+    gc.collect()
+    tracemalloc.start()
+    try:
+        gc.disable()
+        for _ in range(10):
+            other = Wire()
+            other.read(0, 512)
+            other.give(other.initiator.take())
+            other.connection.closed(1.0)
+            del other
+        taken = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, framing.__file__)])
+    finally:
+        gc.enable()
+        tracemalloc.stop()
+    assert sum(trace.size for trace in taken.traces) < 60_000
 
 
 def test_output_is_counted_until_it_is_taken() -> None:
