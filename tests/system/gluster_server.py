@@ -315,7 +315,8 @@ def main() -> int:
     with GlusterServer() as server:
         server.create_volume(arguments.volume, arguments.replica, None if arguments.plain else BLOCK_OPTIONS)
         environment = {**os.environ, "GLUSTER_HOST": HOST, "GLUSTER_VOLUME": arguments.volume}
-        return subprocess.run(server.command(command or ["bash"]), env=environment, check=False).returncode
+        here = ["env", "--chdir", os.getcwd(), *(command or ["bash"])]  # nsenter --mount goes to /
+        return subprocess.run(server.command(here), env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import importlib.util
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -369,3 +370,11 @@ def test_files_and_folders_by_the_names_of_os(server):
     assert volume.statvfs().f_blocks > 0
     with pytest.raises(FileNotFoundError):
         volume.stat("/names/b")
+
+
+def test_a_command_beside_a_server_runs_in_the_folder_it_was_typed_in(tmp_path):
+    script = Path(gluster_server.__file__).resolve()
+    done = subprocess.run(
+        [sys.executable, str(script), "--", "pwd"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == str(tmp_path)
