@@ -162,7 +162,8 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         raise UsageError(f"--lun lies between 0 and {LARGEST_LUN}, not {options.lun}")
     if size is not None and (size == 0 or size % shape.logical_block_bytes):
         raise UsageError(
-            f"a disk has a whole number of blocks of {shape.logical_block_bytes} bytes; --size {size} does not"
+            f"a disk has a whole number of blocks of {shape.logical_block_bytes} bytes, at least one, and {size} bytes"
+            " are not that; choose a multiple, as in --size 1M"
         )
     if not rules:
         raise UsageError("nobody would be allowed to log in; add --allow IQN (an initiator's name), "

@@ -73,8 +73,12 @@ def test_the_text_tells_what_to_type_next() -> None:
         (("memory:x?size=1M", "--allow", "all", "--iqn", "iqn.20013-10.com.redhat"), 2, "2013-10"),
         (("memory:x?size=1M", "--allow", "all", "--lun", "99999"), 2, "--lun"),
         (("file:///no/such/folder/disk", "--allow", "all", "--size", "1M"), 1, "folder does not exist"),
-        (("memory:x", "--allow", "all", "--size", "0"), 2, "whole number of blocks of 512"),
-        (("memory:x", "--allow", "all", "--size", "6K", "--block-size", "4096"), 2, "whole number of blocks of 4096"),
+        (("memory:x", "--allow", "all", "--size", "0"), 2, "whole number of blocks of 512 bytes, at least one"),
+        (
+            ("memory:x", "--allow", "all", "--size", "6K", "--block-size", "4096"),
+            2,
+            "choose a multiple, as in --size 1M",
+        ),
         (("memory:x?size=2K", "--allow", "all", "--block-size", "4096"), 1, "less than one block of 4096"),
     ],
 )

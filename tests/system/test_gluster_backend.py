@@ -375,6 +375,11 @@ def test_files_and_folders_by_the_names_of_os(server):
 def test_a_command_beside_a_server_runs_in_the_folder_it_was_typed_in(tmp_path):
     script = Path(gluster_server.__file__).resolve()
     done = subprocess.run(
-        [sys.executable, str(script), "--", "pwd"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, str(script), "--", "pwd"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stdout.strip() == str(tmp_path)
