@@ -70,6 +70,8 @@ def _create(path: str, size_bytes: int) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} can't be created: its folder does not exist; make it first") from error
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is a link to a file that is missing; name that file, or remove the link") from error
     try:
         os.ftruncate(descriptor, size_bytes)
         return os.fstat(descriptor).st_mode

@@ -52,3 +52,10 @@ def test_only_known_file_systems_count_as_local(tmp_path):
     proc = os.open("/proc/self/status", os.O_RDONLY)
     assert not is_local(proc)
     os.close(proc)
+
+
+def test_a_link_to_a_missing_file_is_said_to_be_one(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="is a link to a file that is missing"):
+        open_file(str(link), create_size_bytes=512, read_only=False)
