@@ -9,6 +9,7 @@ from dataclasses import replace
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.iscsi.admission import Admission, Limits
 from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.settings import DEFAULTS
 
 from .accounts import weakest_algorithm
@@ -49,7 +50,8 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
     )
     pool = BufferPool(settings.buffer_mib * MIB)
     raise_descriptor_limit(settings.max_connections + SPARE_DESCRIPTORS)
-    return IscsiFront(loop, TargetDirectory(weakest_algorithm(settings)), bounded, pool, Admission(limits))
+    credit = Credit(settings.max_commands, settings.max_commands_per_address)
+    return IscsiFront(loop, TargetDirectory(weakest_algorithm(settings)), bounded, pool, Admission(limits), credit)
 
 
 def raise_descriptor_limit(wanted: int) -> int:

@@ -21,6 +21,7 @@ from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Admission, group_of
 from tcmu_gluster.iscsi.buffers import BufferPool, Shares
 from tcmu_gluster.iscsi.connection import Connection
+from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
@@ -272,6 +273,7 @@ class IscsiFront:
         settings: Settings = DEFAULTS,
         pool: Optional[BufferPool] = None,
         admission: Optional[Admission] = None,
+        credit: Optional[Credit] = None,
     ) -> None:
         self.loop, self.directory, self.settings = loop, directory, settings
         self.pool = pool or BufferPool()
@@ -280,7 +282,7 @@ class IscsiFront:
         self.on_refusal: Callable[[Refusal, str], None] = _log_refusal
         """Hears of each login that was refused, and its address."""
         self._warn_at = 0.0
-        self.registry = SessionRegistry(self.admission.limits.connections)
+        self.registry = SessionRegistry(self.admission.limits.connections, credit)
         self.peers: dict[Peer, None] = {}
         self._listeners: dict[Portal, socket.socket] = {}
         self._woken: list[Peer] = []

@@ -35,6 +35,7 @@ CHAP_ALGORITHMS = ("md5", "sha1", "sha256", "sha3_256")
 AT_LEAST_ONE = (
     "retry_seconds", "drain_seconds", "gluster_ping_timeout_seconds", "max_connections", "max_connections_per_address",
     "max_logins", "max_logins_per_address", "login_seconds", "ping_seconds", "data_seconds",
+    "max_commands", "max_commands_per_address",
     "session_commands", "session_connections", "buffer_mib", "connection_buffer_mib", "address_buffer_mib",
     "slow_reader_seconds",     "slow_reader_kib", "logout_seconds", "recovery_seconds", "kept_mib",
 )  # fmt: skip
@@ -96,6 +97,8 @@ class Settings:
         default=5, metadata={"help": "how long at most the answer to a failed login waits; 0: it doesn't"}
     )
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
+    max_commands: int = field(default=262144, metadata={"help": "commands outstanding of all sessions (their windows)"})
+    max_commands_per_address: int = field(default=65536, metadata={"help": "the same, of one address"})
     session_connections: int = field(default=8, metadata={"help": "connections of one session (MaxConnections)"})
     error_recovery_level: int = field(
         default=2, metadata={"help": "highest ErrorRecoveryLevel agreed to: 0, 1 (digest errors) or 2 (connections)"}

@@ -101,7 +101,7 @@ class Connection:
         self.session: Optional[Session] = None
         self.cid = 0
         self.share = Share(pool, settings.connection_buffer_bytes)
-        self.output = Output(self.share, CommandWindow(0, settings.window))
+        self.output = Output(self.share, CommandWindow(0, 1))
         self.acknowledged = 0
         """The initiator's ExpStatSN; known from ErrorRecoveryLevel 1 or MaxConnections 2 on."""
         self._awaiting: list[tuple[int, Callable[[], None]]] = []
@@ -243,7 +243,7 @@ class Connection:
             raise Broken(f"opcode {header[0] & OPCODE_MASK:#04x} before the login has ended")
         request = LOGIN_REQUEST.unpack(header)
         if self._login.requests == 0:
-            self.output.window = CommandWindow(request.cmd_sn, self.settings.window)
+            self.output.window = CommandWindow(request.cmd_sn, 1)  # registry.start() opens it
             self.output.stat_sn = request.exp_stat_sn
         fields: dict[str, Any] = {"isid": request.isid, "initiator_task_tag": request.initiator_task_tag}
         try:
@@ -285,12 +285,12 @@ class Connection:
 
     def _join(self) -> None:
         """The login is over: this connection leads a new session or joins one. Raises LoginError."""
-        login = self._login
-        parameters = login.parameters
+        login, parameters = self._login, self._login.parameters
         parameters.first_burst_length = min(parameters.first_burst_length, parameters.max_burst_length)
         session = login.joins
         if session is None:
-            session = self.registry.start(login.isid, login.entry, parameters, self.output.window)
+            account = self.peer_address, self.settings.window
+            session = self.registry.start(login.isid, login.entry, parameters, self.output.window, *account)
         else:
             old = session.connections.get(login.cid)
             if session.ended:

@@ -48,6 +48,10 @@ class CommandWindow:
         """MaxCmdSN: ExpCmdSN - 1 while the window is closed."""
         return (self.limit - 1) & MASK
 
+    def open(self, count: int) -> None:
+        """Before the first request: so many may be outstanding."""
+        self.limit = (self.expected + count) & MASK
+
     def judge(self, cmd_sn: int) -> Verdict:
         """Where cmd_sn lies. Changes nothing."""
         if cmd_sn == self.expected and cmd_sn != self.limit:

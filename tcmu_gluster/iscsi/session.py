@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.directory import TargetEntry
 from tcmu_gluster.iscsi.keys import Parameters
 from tcmu_gluster.iscsi.pdu import LoginError, LoginStatus
@@ -45,6 +46,8 @@ class Session:
         self.parked: dict[int, Parked] = {}
         """Answers of such tasks, by task tag."""
         self.ended = False
+        self.lent = "", 0
+        """Whose share of the outstanding commands its window is, and how many."""
         self.nexus = Nexus(self.initiator_name, isid)
         if entry is not None:
             self.nexus = Nexus(
@@ -77,8 +80,8 @@ class Session:
 class SessionRegistry:
     """Every session behind a portal group. One for all connections of a process is fine."""
 
-    def __init__(self, max_sessions: int = 1024) -> None:
-        self.max_sessions = max_sessions
+    def __init__(self, max_sessions: int = 1024, credit: Optional[Credit] = None) -> None:
+        self.max_sessions, self.credit = max_sessions, credit or Credit()
         self.by_tsih: dict[int, Session] = {}
         self.recovering: set[Session] = set()
         """Sessions with lost connections."""
@@ -96,10 +99,12 @@ class SessionRegistry:
         return session
 
     def start(
-        self, isid: bytes, entry: Optional[TargetEntry], parameters: Parameters, window: CommandWindow
-    ) -> Session:
-        """A new session; one with the same key is replaced: its connections are dropped, its tasks end first.
+        self, isid: bytes, entry: Optional[TargetEntry], parameters: Parameters, window: CommandWindow,
+        address: str = "", commands: int = 1,
+    ) -> Session:  # fmt: skip
+        """A new session, its window open for up to so many commands, on account of its address.
 
+        One with the same key is replaced: its connections are dropped, its tasks end first.
         Discovery sessions are not replaced. Raises LoginError(OUT_OF_RESOURCES).
         """
         probe = Session(0, isid, entry, parameters, window)
@@ -108,6 +113,9 @@ class SessionRegistry:
             self.end(old, "the initiator logged in anew (session reinstatement)")
         if len(self.by_tsih) >= min(self.max_sessions, 0xFFFF):
             raise LoginError(LoginStatus.OUT_OF_RESOURCES, f"{self.max_sessions} sessions are open, that is the limit")
+        granted = self.credit.lend(address, commands)
+        probe.lent = address, granted
+        window.open(granted)
         probe.tsih = self._free_tsih()
         self.by_tsih[probe.tsih] = probe
         if entry is not None:
@@ -124,6 +132,7 @@ class SessionRegistry:
         if tell:
             tell_session_drop(session)
         session.ended = True
+        self.credit.give_back(*session.lent)
         self.by_tsih.pop(session.tsih, None)
         if self._by_key.get(session.key) is session:
             del self._by_key[session.key]

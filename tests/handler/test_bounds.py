@@ -12,6 +12,7 @@ from handler.bounds import make_front, raise_descriptor_limit
 from tcmu_gluster.config.settings import Settings
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Limits
+from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.settings import DEFAULTS
 
 
@@ -19,7 +20,7 @@ def test_every_bound_reaches_the_engine() -> None:
     async def story() -> None:
         given = Settings(
             max_connections=11, max_connections_per_address=7, max_logins=5, max_logins_per_address=3, login_seconds=4,
-            session_commands=32, session_connections=2,
+            session_commands=32, session_connections=2, max_commands=90, max_commands_per_address=60,
             error_recovery_level=1, ping_seconds=6, data_seconds=9, buffer_mib=2, connection_buffer_mib=1,
             address_buffer_mib=3,
             login_delay_seconds=7, recovery_seconds=2, retain_seconds=8, kept_mib=4, slow_reader_seconds=12,
@@ -39,6 +40,7 @@ def test_every_bound_reaches_the_engine() -> None:
         assert (settings.slow_reader_seconds, settings.slow_reader_bytes) == (12.0, 16 << 10)
         assert (settings.closing_seconds, settings.address_buffer_bytes) == (13.0, 3 << 20)
         assert front.registry.max_sessions == 11
+        assert (front.registry.credit.limit, front.registry.credit.per_address) == (90, 60)
         assert front.shares.of("192.0.2.1").limit_bytes == 3 << 20
         await front.stop(0)
 
@@ -51,6 +53,7 @@ def test_a_bound_that_is_not_set_is_the_engines_own_default() -> None:
     async def story() -> None:
         front = make_front(asyncio.get_running_loop(), Settings())
         assert front.settings == DEFAULTS and front.admission.limits == Limits()
+        assert vars(front.registry.credit) == vars(Credit())
         await front.stop(0)
 
     asyncio.run(story())
@@ -67,6 +70,7 @@ def test_a_failed_login_need_not_wait() -> None:
 
 @pytest.mark.parametrize("wrong", [
     {"max_logins": 0}, {"max_logins_per_address": 0}, {"buffer_mib": 0}, {"session_commands": 5000},
+    {"max_commands": 0}, {"max_commands_per_address": 0},
     {"session_connections": 0}, {"error_recovery_level": 3}, {"ping_seconds": 0},
     {"data_seconds": 0}, {"slow_reader_seconds": 0}, {"slow_reader_kib": 0}, {"logout_seconds": 0},
     {"logout_seconds": 65536}, {"recovery_seconds": 0}, {"retain_seconds": 3601}, {"kept_mib": 0},
