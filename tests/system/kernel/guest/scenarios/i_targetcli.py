@@ -76,7 +76,7 @@ def plain_targetcli_with_our_disks() -> None:
         wait_for("the daemon has let it go", lambda: daemon.ask("status")["lio"]["disks"] == 0)
 
 
-@scenario(limit=300)
+@scenario(limit=420)
 def one_script_for_lio_and_for_the_engine() -> dict[str, str]:
     """targetcli-gluster builds the same target from the same bytes on LIO and the engine; both serve the same disk."""
     daemon.uri("tree")
@@ -108,6 +108,13 @@ def one_script_for_lio_and_for_the_engine() -> dict[str, str]:
         expect("o- tree" in run(GLUSTER, "ls"), "what was saved on one side is restored on this one")
         run(GLUSTER, "clearconfig", "confirm=True")
         served.stop()
+        del os.environ["TCMU_GLUSTER_LIO"]
+        served.start()
+        say(run("targetctl", "restore", "/run/tree.json", limit=120))
+        expect(lio.backstore("tree").exists(), "what the engine saved targetctl restores on LIO")
+        expect(use(data)[1] == serial, "the same bytes and the same serial number once more")
+        lio.clear()
+        wait_for("the daemon has let it go", lambda: daemon.ask("status")["lio"]["disks"] == 0)
     return {"lio": on_lio, "engine": on_engine}
 
 
