@@ -66,6 +66,12 @@ SKIPS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+# What run_plainly() does not let the program do; run() does.
+NOT_ASKED: tuple[tuple[str, str], ...] = (
+    (r"Sanitize\..*", r"--allow-sanitize flag is not set\..*"),
+    (r"MultipathIO\..*", r"Multipath unavailable\..*"),
+)
+
 # Where a skip concerns a part of a test, and the rest of it ran. (tests, what the program says)
 PARTS: tuple[tuple[str, str], ...] = (
     (
@@ -102,9 +108,18 @@ TOOL_ERRORS: tuple[tuple[str, str, str], ...] = (
 
 def run(url: str, second_url: str, suite: str = "ALL") -> list[cu.Result]:
     """Tests of one disk, which second_url names too, through another portal. Raises TimeoutExpired."""
-    command = ["timeout", "--kill-after=10", str(LIMIT_SECONDS), "iscsi-test-cu", "-d", "-S", "-V", "-t", suite]
+    return _run("-d", "-S", "-V", "-t", suite, url, second_url)
+
+
+def run_plainly(url: str) -> list[cu.Result]:
+    """All tests with one URL and without leave to SANITIZE. Raises TimeoutExpired."""
+    return _run("-d", "-V", "-t", "ALL", url)
+
+
+def _run(*arguments: str) -> list[cu.Result]:
+    command = ["timeout", "--kill-after=10", str(LIMIT_SECONDS), "iscsi-test-cu"]
     done = subprocess.run(
-        [*command, url, second_url],
+        [*command, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -130,10 +145,19 @@ def _reason(table: Iterable[tuple[str, str, str]], name: str, disk: str) -> str 
     return next((why for tests, disks, why in table if re.fullmatch(tests, name) and re.fullmatch(disks, disk)), None)
 
 
+def was_not_asked(result: cu.Result) -> bool:
+    """Whether it skipped because of how run_plainly() starts the program."""
+    return result.outcome == cu.SKIPPED and _says(NOT_ASKED, result)
+
+
+def _says(table: Iterable[tuple[str, str]], result: cu.Result) -> bool:
+    return any(re.fullmatch(tests, result.name) and re.fullmatch(said, result.reason) for tests, said in table)
+
+
 def ran(result: cu.Result) -> bool:
     """Whether a test did what it is for: it passed, or left out a part only."""
     if result.outcome == cu.SKIPPED:
-        return any(re.fullmatch(tests, result.name) and re.fullmatch(said, result.reason) for tests, said in PARTS)
+        return _says(PARTS, result)
     return result.outcome == cu.PASSED
 
 
