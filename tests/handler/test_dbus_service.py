@@ -163,6 +163,36 @@ def test_without_a_bus_we_wait_and_come_when_it_comes_and_goes(tmp_path: Path) -
     asyncio.run(scenario())
 
 
+def test_the_bus_starts_no_tcmu_runner_because_of_us(tmp_path: Path) -> None:
+    """Debian's tcmu-runner can be started by the bus for whoever asks for its name (system-services/NAME.service).
+
+    The daemon that we mean to register with has just gone: asking for its name must not bring another.
+    """
+    started, services = tmp_path / "started", tmp_path / "services"
+    services.mkdir()
+    program = tmp_path / "program"
+    program.write_text(f"touch {started}\nexit 1\n")
+    (services / f"{NAME}.service").write_text(f"[D-BUS Service]\nName={NAME}\nExec=/bin/sh {program}\n")
+    include = tmp_path / "activation.conf"
+    include.write_text(
+        f'<busconfig><servicedir>{services}</servicedir><policy context="default"><allow own="*"/></policy></busconfig>'
+    )
+
+    async def scenario() -> None:
+        with bus_daemon(tmp_path, include) as bus:
+            ours = DbusService(check, address=bus.address)
+            await ours._connect()
+            await ours._register(":1.99")
+            assert not started.exists() and "did not register us" in ours.place
+            ours._leave()
+            client = await BusClient.connect(bus.address)
+            await client.ask(NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+            assert started.exists(), "plain targetcli's question does start it, or this test sees nothing"
+            client.close()
+
+    asyncio.run(scenario())
+
+
 def test_the_shipped_policy_is_what_allows_the_names(tmp_path: Path) -> None:
     async def scenario() -> None:
         with bus_daemon(tmp_path, POLICY_FILE) as bus:
