@@ -69,6 +69,10 @@ class Daemon:
         with self._notify:
             wait_for("the daemon says that it is ready", ready, limit=90)
 
+    def wait_until_on_the_bus(self) -> None:
+        """Until plain targetcli finds us by ourselves: the bus may be younger than the daemon, which looks again."""
+        wait_for("the name on the bus is ours", lambda: "is ours" in ask("status")["targetcli"])
+
     def kill(self) -> None:
         """kill -9, and wait until the kernel has let go of it."""
         os.kill(self.pid, signal.SIGKILL)

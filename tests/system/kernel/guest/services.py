@@ -34,10 +34,13 @@ def processes(name: str) -> list[int]:
 
 
 def start_dbus() -> None:
-    """The system bus: targetcli and tcmu-runner end without one."""
+    """The system bus: targetcli and tcmu-runner end without one. It starts nobody: scenarios do (TcmuRunner)."""
     policy = Path("/etc/dbus-1/system.d/tcmu-gluster.conf")
     shipped = CHECKOUT / "handler/share/org.kernel.TCMUService1.gluster.conf"
     policy.write_text(shipped.read_text())  # as packages install it
+    # Plain targetcli asks for this name, and while it is nobody's the bus would start tcmu-runner for it.
+    # From then on the kernel waits for no handler's answer, which other scenarios are about.
+    Path("/usr/share/dbus-1/system-services/org.kernel.TCMUService1.service").unlink(missing_ok=True)
     if processes("dbus-daemon"):
         return
     if not read("/etc/machine-id"):

@@ -88,7 +88,8 @@ def the_lio_cookbook_as_it_is_typed() -> dict[str, str]:
     run("dd", "if=/dev/urandom", "of=/run/pattern", "bs=1M", "count=8", "status=none")
     path = f"{Path(OURS).parent}:{os.environ['PATH']}"
     transcript, disk = "", "/dev/null"
-    with daemon.Daemon():
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
         for line in COOKBOOK.splitlines():
             said = run("bash", "-o", "pipefail", "-c", line.replace("DISK", disk), env={"PATH": path})
             transcript += f"# {line}\n{said}"
@@ -136,9 +137,13 @@ def grow_and_shrink_while_in_use() -> None:
 
 @scenario(limit=400)
 def disks_that_come_and_go_while_the_daemon_is_away() -> None:
-    """A disk that was there before the daemon is adopted; one that was removed meanwhile does not disturb."""
+    """A disk that was there before the daemon is adopted; one that was removed meanwhile does not disturb.
+
+    Nor does an empty HBA, which rtslib would stumble over.
+    """
     backing = daemon.uri("before")
     with daemon.Daemon() as served:
+        (lio.CORE / "user_0").mkdir(exist_ok=True)
         disk, gone = daemon.Disk("before", backing, "32M"), daemon.Disk("gone", daemon.uri("gone"), "32M")
         with lio.LoopDisk(disk.backstore) as local:
             data = load.copy_and_compare(local.device, 1)

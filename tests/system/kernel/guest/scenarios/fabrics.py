@@ -78,7 +78,8 @@ def iser() -> dict[str, str]:
     run("ip", "address", "add", "10.99.0.1/24", "dev", "net0")
     run("ip", "link", "set", "net0", "up")
     services.start_iscsid()
-    with daemon.Daemon():
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
         typed.type_lines(ISER_TARGET)
         said = typed.type_lines(ISER_INITIATOR)
         expect("Iface Transport: iser" in said, "the session's transport is iser")
@@ -99,7 +100,8 @@ def fcoe() -> None:
     run("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
     for end in ("v0", "v1"):
         run("ip", "link", "set", end, "up")
-    with daemon.Daemon():
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
         typed.type_lines(FCOE_TARGET)
         typed.type_lines(FCOE_INITIATOR)
         wait_for("the initiator's port sees a target", targets, limit=60)

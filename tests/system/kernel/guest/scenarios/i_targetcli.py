@@ -50,8 +50,8 @@ def plain_targetcli_with_our_disks() -> None:
     daemon.uri("plain")
     services.start_dbus()
     services.start_iscsid()
-    with daemon.Daemon():
-        wait_for("the name on the bus is ours", lambda: "is ours" in daemon.ask("status")["targetcli"])
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
         with Cli(PLAIN) as cli:
             helped = cli.run("/backstores/user:gluster help create")
             expect("volume@host" in helped and "nl_reply_supported=-1" in helped, "help create explains the format")

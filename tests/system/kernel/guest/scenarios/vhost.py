@@ -31,7 +31,8 @@ def vhost() -> dict[str, Any]:
     nested = json.loads(Path("/io/job.json").read_text())["nested"]
     daemon.uri("vm1")
     typed.prepare()
-    with daemon.Daemon():
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
         typed.type_lines(TARGET)
         console = boot(nested["kernel"], nested["initrd"])
         expect(any("written and read back" in line for line in console), "the machine reads what it wrote")
