@@ -84,8 +84,8 @@ class VerifiedLoad:
         """Whether fio still works."""
         return self.process.poll() is None
 
-    def finish(self) -> dict[str, Any]:
-        """Wait for the end; raises AssertionError for an I/O error or a block that is not what was written."""
+    def finish(self, enough: int = 50) -> dict[str, Any]:
+        """Wait for the end; raises AssertionError for an I/O error, a block that is not as written, or too few."""
         try:
             status = self.process.wait(self._limit)
         except subprocess.TimeoutExpired:
@@ -97,7 +97,7 @@ class VerifiedLoad:
         job = json.loads(text[text.index("{") :])["jobs"][0]
         expect(job["error"] == 0, "fio reports no error")
         writes, reads = job["write"]["total_ios"], job["read"]["total_ios"]
-        expect(writes > 50 and reads > 50, f"fio wrote {writes} blocks and verified {reads}")
+        expect(writes >= enough and reads >= enough, f"fio wrote {writes} blocks and verified {reads}")
         longest = max(job["write"]["clat_ns"]["max"], job["read"]["clat_ns"]["max"]) / 1e9
         return {"writes": writes, "verified": reads, "longest_seconds": round(longest, 1)}
 

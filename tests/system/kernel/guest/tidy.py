@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 from . import lio, services
-from .shell import run, wait_for
+from .shell import read, run, wait_for
 
 _LEFT_RUNNING = ("fio", "dd", "tcmu-runner", "tcmu-gluster", "iscsi-test-cu", "multipathd")
 
@@ -22,6 +23,8 @@ def everything() -> None:
             os.kill(pid, signal.SIGKILL)
     lio.release_waiters()
     run("umount", "-l", "/mnt", status=None)
+    for name in Path("/sys/block").glob("dm-*/dm/name"):  # what waits there for a path would keep the map
+        run("dmsetup", "message", read(name).strip(), "0", "fail_if_no_path", status=None, limit=30)
     run("multipath", "-F", status=None, limit=30)
     run("iscsiadm", "-m", "node", "-u", status=None, limit=30)
     run("iscsiadm", "-m", "node", "-o", "delete", status=None)
