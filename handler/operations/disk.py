@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from tcmu_gluster.config.cfgstring import to_cfgstring
 from tcmu_gluster.config.disk_shape import DiskShape
-from tcmu_gluster.config.sizes import format_size, parse_size
+from tcmu_gluster.config.sizes import format_size, parse_size, why_no_disk
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError, TcmuGlusterError
@@ -127,8 +127,8 @@ async def _make_file(
             return None, False
         if wanted is None:
             raise OperationError(f"{backing} does not exist; add --size to make it, as in --size 20G")
-    if wanted <= 0 or wanted % block_bytes:
-        raise OperationError(f"a disk has a whole number of blocks of {block_bytes} bytes; {wanted} bytes are not")
+    if why_not := why_no_disk(wanted, block_bytes):
+        raise OperationError(why_not)
     if args["read_only"] and backing.scheme != "memory":
         raise OperationError(f"{backing} does not exist, and a new file that is read-only would be of no use")
     if args["prealloc"] == "full" and backing.scheme != "memory":
@@ -308,8 +308,8 @@ async def resize(context: Context, args: dict[str, Any], report: Report) -> dict
         return now(f"disk {name} has {format_size(before)}", False, disk=facts)
     served = context.engine.disks.get(name) or context.devices.find(name)
     block_bytes = served.unit.block_size_bytes if served is not None and served.unit is not None else BLOCK_BYTES
-    if size_bytes <= 0 or size_bytes % block_bytes:
-        raise OperationError(f"a disk has a whole number of blocks of {block_bytes} bytes; {size_bytes} bytes are not")
+    if why_not := why_no_disk(size_bytes, block_bytes):
+        raise OperationError(why_not)
     if size_bytes < before and not args["force"]:
         raise OperationError(
             f"disk {name} has {format_size(before)}; making it {format_size(size_bytes)} would lose what lies beyond; "

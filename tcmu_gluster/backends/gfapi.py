@@ -24,6 +24,7 @@ from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Ca
 from tcmu_gluster.backends.graphs import Handles
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.sidecar import load_on_volume, sidecar_path, store_on_volume
+from tcmu_gluster.backends.volume_files import open_file
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.completions import RETRIED, Loop
@@ -60,7 +61,7 @@ class GfapiBackend(Backend):
         self._volume = mounted.volume
         self.uri, self.read_only = str(backing), read_only
         self._path, self._loop, self._library = backing.path, loop, library
-        opened = mounted.open(lambda volume: _open(volume, backing.path, create_size_bytes, read_only))
+        opened = mounted.open(lambda volume: open_file(volume, backing.path, create_size_bytes, read_only))
         file = opened.file
         try:
             self.size_bytes = file.fgetsize()
@@ -362,45 +363,6 @@ def _sidecar_or_error(volume: Volume, path: str) -> bytes | OSError | None:
     except OSError as error:
         log.error("%s on volume %s: the record beside the disk can't be read: %s", path, volume.name, error.strerror)
         return error
-
-
-def _open(volume: Volume, path: str, create_size_bytes: int | None, read_only: bool) -> File:
-    """Raises ConfigError with a sentence for each reason."""
-    where = f"{path} on volume {volume.name}"
-    flags = os.O_RDONLY if read_only else os.O_RDWR
-    try:
-        return volume.open(path, flags)
-    except FileNotFoundError as error:
-        if create_size_bytes is None:
-            raise ConfigError(f"there is no {where}; name a size to create it, or correct the path") from error
-    except OSError as error:
-        raise ConfigError(_open_sentence(error, where)) from error
-    try:
-        with volume.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600) as created:
-            created.ftruncate(create_size_bytes)
-    except FileExistsError:
-        pass  # another gateway was faster, and chose the size
-    except FileNotFoundError as error:
-        raise ConfigError(f"{where} can't be created: its folder does not exist; make it first") from error
-    except OSError as error:
-        raise ConfigError(f"{where} can't be created: {error.strerror}") from error
-    try:
-        return volume.open(path, flags)
-    except OSError as error:
-        raise ConfigError(_open_sentence(error, where)) from error
-
-
-def _open_sentence(error: OSError, where: str) -> str:
-    reasons = {
-        errno.EACCES: "permission denied; see the file's owner and mode, and the user this runs as",
-        errno.EPERM: "permission denied; see the file's owner and mode, and the user this runs as",
-        errno.EROFS: "the volume is read-only, or it lost its quorum; open it read-only or see gluster volume status",
-        errno.EISDIR: "it is a folder; name a file",
-        errno.ENOTDIR: "a part of its path is a file, not a folder; correct the path",
-        errno.ENOTCONN: "its bricks don't answer, or quorum is lost; see gluster volume status",
-        errno.EIO: "its bricks don't answer, quorum is lost or the file is split-brain; see gluster volume heal info",
-    }
-    return f"{where} can't be opened: {reasons.get(error.errno or 0, error.strerror)}"
 
 
 def _probe(file: File, read_only: bool, discard_granularity_bytes: int) -> Capabilities:

@@ -13,7 +13,7 @@ from ..config.addresses import AccessRule, Portal, parse_access_rule, parse_port
 from ..config.disk_shape import BLOCK_SIZES, PLAIN, PROVISIONINGS, DiskShape
 from ..config.names import validate_iscsi_name
 from ..config.settings import Settings, flag_name, load_settings, variable_name
-from ..config.sizes import parse_size
+from ..config.sizes import parse_size, why_no_disk
 from ..config.uri import parse_backing
 from ..control.operations import UsageError
 from ..errors import ConfigError, OperationError
@@ -160,11 +160,8 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         raise UsageError(str(error)) from None
     if not 0 <= options.lun <= LARGEST_LUN:
         raise UsageError(f"--lun lies between 0 and {LARGEST_LUN}, not {options.lun}")
-    if size is not None and (size == 0 or size % shape.logical_block_bytes):
-        raise UsageError(
-            f"a disk has a whole number of blocks of {shape.logical_block_bytes} bytes, at least one, and {size} bytes"
-            " are not that; choose a multiple, as in --size 1M"
-        )
+    if size is not None and (why_not := why_no_disk(size, shape.logical_block_bytes)):
+        raise UsageError(why_not)
     if not rules:
         raise UsageError("nobody would be allowed to log in; add --allow IQN (an initiator's name), "
                          "--allow 192.0.2.0/24 (a network) or, for everybody, --allow all")  # fmt: skip

@@ -38,6 +38,16 @@ def _within(size: int, text: str) -> int:
     return size
 
 
+def why_no_disk(size_bytes: int, block_bytes: int) -> str:
+    """Why a disk can't have this size, in a sentence; '' if it can."""
+    if size_bytes > 0 and size_bytes % block_bytes == 0:
+        return ""
+    return (
+        f"a disk has a whole number of blocks of {block_bytes} bytes, at least one, and {size_bytes} bytes are not "
+        "that; choose a multiple, as in --size 1M"
+    )
+
+
 def format_size(size_bytes: int) -> str:
     """The size in the largest unit that fits: exact (20G, 1.5G) or, if it can't be, rounded to a tenth (9.3G)."""
     for unit in "EPTGMK":

@@ -17,7 +17,6 @@ from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Extent, Space
 from tcmu_gluster.backends.gfapi import GfapiBackend
 from tcmu_gluster.config.uri import parse_backing
-from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.testing import libgfapi_double as libgfapi
 from tests.doubles.backend_loop import BackendLoop
 
@@ -337,23 +336,6 @@ def test_an_operation_never_completes_before_it_returned(disk, loop):
     assert calls == []
     while not calls:
         loop.turn()
-
-
-@pytest.mark.parametrize(
-    "path, sentence",
-    [
-        ("/absent", "there is no /absent on volume volume; name a size"),
-        ("/forbidden", "can't be opened: permission denied"),
-    ],
-)
-def test_a_file_that_cannot_be_opened_is_a_sentence(open_disk, path, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        open_disk(path, None)
-
-
-def test_a_missing_folder_is_a_sentence(open_disk):
-    with pytest.raises(ConfigError, match="its folder does not exist"):
-        open_disk("/nowhere/disk")
 
 
 def test_queues_of_volumes_are_all_given_back():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.config.sizes import LARGEST, UNITS, format_size, parse_size
+from tcmu_gluster.config.sizes import LARGEST, UNITS, format_size, parse_size, why_no_disk
 from tcmu_gluster.errors import ConfigError
 
 
@@ -53,3 +53,10 @@ def test_other_sizes_are_rounded_by_less_than_a_twentieth(size: int) -> None:
     text = format_size(size)
     number, unit = float(text[:-1]), text[-1]
     assert abs(number * UNITS[unit] - size) <= size / 20
+
+
+@pytest.mark.parametrize("size_bytes", [0, 511, 513, -512])
+def test_a_disk_needs_whole_blocks_and_one_at_least(size_bytes):
+    words = why_no_disk(size_bytes, 512)
+    assert f"blocks of 512 bytes, at least one, and {size_bytes} bytes are not that" in words
+    assert why_no_disk(1024, 512) == ""
