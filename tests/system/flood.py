@@ -84,7 +84,7 @@ def crowd_of_idlers(port: int, count: int, opened: Any, stop: Any) -> None:
     stop.wait()
 
 
-def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any) -> None:
+def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any, nice: int) -> None:
     """count at a time log in with a wrong password, or are closed at once; counts both."""
 
     async def guess(number: int) -> None:
@@ -105,6 +105,7 @@ def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any) 
     async def all_of_them() -> None:
         await asyncio.gather(*(guess(number) for number in range(count)))
 
+    os.nice(nice)
     asyncio.run(all_of_them())
 
 
@@ -119,7 +120,9 @@ def protected_export() -> Iterator[Export]:
             yield export
 
 
-def measure(seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = LOGIN_CONNECTIONS) -> dict[str, Any]:
+def measure(
+    seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = LOGIN_CONNECTIONS, nice: int = 0
+) -> dict[str, Any]:
     """Both floods, one after the other."""
     context = multiprocessing.get_context("spawn")
     counted, stop = context.Value("i", 0), context.Event()
@@ -143,7 +146,7 @@ def measure(seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = 
         time.sleep(0.2)
         counted.value = 0
         stop.clear()
-        args = (export.port, export.iqn, guessers, counted, stop)
+        args = (export.port, export.iqn, guessers, counted, stop, nice)
         process = context.Process(target=crowd_of_guessers, args=args, daemon=True)
         process.start()
         while not counted.value:
@@ -174,7 +177,11 @@ def main() -> int:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=1, help="so often, in turns; the latencies are put together")
-    runs = [measure() for _ in range(parser.parse_args().times)]
+    parser.add_argument(
+        "--nice", type=int, default=0, help="niceness of the 200: 19 takes no processor from the engine"
+    )
+    given = parser.parse_args()
+    runs = [measure(nice=given.nice) for _ in range(given.times)]
     together = {name: [took for run in runs for took in run[name]] for name in PHASES}
     alone = p99(together["alone"])
     for name, took in together.items():
