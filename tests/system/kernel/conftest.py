@@ -14,16 +14,12 @@ from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
-UNSETTLED: frozenset[str] = frozenset(
-    (
-        "conformance_over_lio",
-        "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
-    )
-)
+UNSETTLED: frozenset[str] = frozenset(("a_disks_whole_life_beside_tcmu_runner_in_both_orders",))
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
 LONG = frozenset(
     (
+        "conformance_over_lio",
         "sg3_utils_agree_with_the_engine",
         "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",

@@ -19,6 +19,20 @@ BASELINE = Path(__file__).resolve().parents[2] / "conformance-baseline.txt"
 SIZE_BYTES = 100 << 20
 SUITE_SECONDS = 90
 
+NOT_IN_THE_RING = frozenset(
+    (
+        "iSCSIResiduals.Read10Invalid",
+        "iSCSIResiduals.Read10Residuals",
+        "iSCSIResiduals.Read12Residuals",
+        "iSCSIResiduals.Read16Residuals",
+        "iSCSIResiduals.WriteVerify12Residuals",
+    )
+)
+"""Tests of transfers whose announced length is not the CDB's, which want GOOD with the residual told. For its own
+backstores LIO's core compares the two and tells it; for a handler of TCMU it doesn't, and a ring's answer has no place
+for the residual of a WRITE or for an overflow. GOOD without it would be a lie, so we refuse (tcmu/data_direction.py).
+The fileio backstore has no WRITE AND VERIFY(12), so that there the last one is skipped."""
+
 
 def suites() -> list[str]:
     """The names of the program's suites, in its order."""
@@ -71,7 +85,7 @@ def conformance_of_lio_fileio() -> dict[str, Any]:
 
 @scenario(limit=900)
 def conformance_over_lio() -> dict[str, Any]:
-    """Our disk fails nothing that LIO's own fileio backstore passes.
+    """Our disk fails nothing that LIO's own fileio backstore passes, but for what the ring can't say.
 
     In memory: with Gluster below, most of the time would be Gluster's, and that one is the engine's conformance tier's.
     """
@@ -79,6 +93,6 @@ def conformance_over_lio() -> dict[str, Any]:
     with daemon.Daemon(), daemon.Disk("conformance", "memory:conformance", "100M") as disk:
         figures = run_all(disk.backstore, Path("/io/cu-ours.txt"))
     allowed = {line.split()[0] for line in BASELINE.read_text().splitlines() if line and not line.startswith("#")}
-    worse = [name for name in figures["failures"] if name not in allowed]
+    worse = [name for name in figures["failures"] if name not in allowed | NOT_IN_THE_RING]
     expect(not worse, f"no failure beyond the baseline: {worse}")
     return figures
