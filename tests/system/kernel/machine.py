@@ -24,6 +24,8 @@ from . import image
 CHECKOUT = Path(__file__).resolve().parents[3]
 _GUEST = Path(__file__).resolve().parent / "guest"
 _BRICK_BYTES = 3 << 30
+REBOOTED = frozenset(("reboot",))
+"""Jobs whose guest may reboot; any other's ends with its first boot, also if its kernel panics."""
 
 
 class MachineError(Exception):
@@ -151,7 +153,7 @@ class Machine:
             "-no-user-config",
             "-display",
             "none",
-            "-no-reboot",
+            *(() if self.job in REBOOTED else ("-no-reboot",)),
             "-serial",
             f"file:{self.folder}/console.txt",
             "-device",

@@ -29,6 +29,11 @@ def test_lease(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)
 
 
+@pytest.mark.job("reboot")
+def test_reboot(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
 @pytest.mark.job("multipath")
 def test_multipath(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,3 +73,26 @@ def test_every_scenario_says_what_it_proves() -> None:
     table = runner.load()
     assert len(table) > 10
     assert [entry.name for entry in table.values() if not (entry.function.__doc__ or "").strip()] == []
+
+
+def test_a_reboot_comes_before_the_next_scenario_which_is_not_the_first_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def one(entry: runner.Scenario, folder: Path) -> dict[str, Any]:
+        ran.append(entry.name)
+        if entry.name == "asks":
+            (folder / "reboot").touch()
+        return {"name": entry.name}
+
+    names = ["asks", "after", "last"]
+    monkeypatch.setattr(runner, "run_one", one)
+    monkeypatch.setattr(runner, "load", lambda: {name: runner.Scenario(name, "job", 1, passes) for name in names})
+    monkeypatch.setattr("sys.argv", ["runner", str(tmp_path)])
+    (tmp_path / "job.json").write_text(json.dumps({"scenarios": names}))
+    runner.main()
+    assert ran == ["asks"]
+    (tmp_path / "reboot").unlink()  # as init.sh does
+    runner.main()
+    assert ran == names

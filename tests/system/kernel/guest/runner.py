@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import scenarios as scenario_modules
+from .reboot import FLAG
 from .shell import PATIENCE
 
 _LOG_BYTES = 12000
@@ -60,15 +61,25 @@ def load() -> dict[str, Scenario]:
 
 
 def main() -> None:
-    """The guest's only job; argv: the shared folder with job.json."""
+    """The guest's only job; argv: the shared folder with job.json.  After a reboot it goes on where it was."""
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text())
-    table = load()
+    table, done = load(), _done(folder / "results.jsonl")
     with open(folder / "results.jsonl", "ab", buffering=0) as results:
         results.write(json.dumps({"boot": time.monotonic()}).encode() + b"\n")
         for name in job["scenarios"]:
+            if name in done:
+                continue
             result = run_one(table[name], folder)
             results.write(json.dumps(result).encode() + b"\n")
+            if (folder / FLAG).exists():
+                return
+
+
+def _done(results: Path) -> set[str]:
+    """The scenarios that ran before a reboot."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return {json.loads(line).get("name", "") for line in lines}
 
 
 def run_one(entry: Scenario, folder: Path) -> dict[str, Any]:

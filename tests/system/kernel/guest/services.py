@@ -118,10 +118,14 @@ def start_gluster() -> str:
         run(*gluster, "create", VOLUME, f"vm:/bricks/{VOLUME}/data")
         run(*gluster, "set", VOLUME, *(word for option in _OPTIONS.items() for word in option), limit=120)
         run(*gluster, "start", VOLUME, limit=120)
-        wait_for(
-            "the brick is online", lambda: re.search(r" Y ", run(*gluster, "status", VOLUME, status=None)), limit=60
-        )
+        wait_for_brick()
     return VOLUME
+
+
+def wait_for_brick() -> None:
+    """Until glusterd says that the volume's brick is online."""
+    status = ("gluster", "--mode=script", "volume", "status", VOLUME)
+    wait_for("the brick is online", lambda: re.search(r" Y ", run(*status, status=None)), limit=60)
 
 
 def _start_glusterd() -> None:
