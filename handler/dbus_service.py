@@ -69,6 +69,8 @@ class DbusService:
         self._users = {0, os.geteuid()}
         self._owner_changed = asyncio.Event()
         self._registered_with: Optional[str] = None  # the unique name of the tcmu-runner that knows us
+        self.on_neighbour: Callable[[], None] = lambda: None
+        """Called when tcmu-runner is new here; where we have the name, before it gets it: it counts as started then."""
         self.place = "starting"
         """Where plain targetcli finds us, for `status`."""
 
@@ -147,9 +149,11 @@ class DbusService:
                 self._say(f"shown as user:{SUBTYPE} ({NAME} is ours)")
                 return
             log.info("%s is wanted by another handler: letting it have the name", NAME)
+            self.on_neighbour()
             await self._call_bus("ReleaseName", "s", [NAME])
             owner = await self._owner()
         if owner is not None and self._registered_with != owner:
+            self.on_neighbour()
             await self._register(owner)
 
     async def _register(self, owner: str) -> None:

@@ -120,6 +120,7 @@ class Service:
             log.warning("plain targetcli does not show gluster disks: %s", error)
             return
         service = DbusService(partial(check_config, self.world), retry_seconds=self.world.settings.retry_seconds)
+        service.on_neighbour = self.devices.settle_waiting
         self.context.targetcli = lambda: service.place
         await service.run()
 

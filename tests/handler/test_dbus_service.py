@@ -105,6 +105,23 @@ def test_tcmu_runner_second_gets_the_name_that_it_queues_for(tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
+def test_before_tcmu_runner_has_the_name_we_act_on_its_coming(tmp_path: Path) -> None:
+    """With the name its unit is started, and targetctl restores at once: by then nobody may wait for its veto."""
+    places: list[str] = []
+
+    async def scenario() -> None:
+        with bus_daemon(tmp_path) as bus:
+            async with service(bus.address) as ours:
+                await at(ours, "is ours")
+                ours.on_neighbour = lambda: places.append(ours.place)
+                runner = await TcmuRunnerOnBus.start(bus.address)
+                await at(ours, "registered with tcmu-runner")
+                assert "is ours" in places[0]
+                runner.close()
+
+    asyncio.run(scenario())
+
+
 def test_tcmu_runner_is_restarted_and_we_register_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         with bus_daemon(tmp_path) as bus:

@@ -39,6 +39,8 @@ def so_has_one_on_which_tcmu_runner_runs_too() -> None:
     """rtslib's restore forgets nl_reply_supported=-1: here tcmu-runner's veto would strike."""
     come_up()
     with daemon.Daemon(), services.TcmuRunner():
+        # With the name on the bus its unit counts as started, and targetctl begins.
+        wait_for("tcmu-runner has the name", lambda: "registered" in daemon.ask("status")["targetcli"])
         restore()
         daemon.ask("disk.delete", name=_NAME)
 
