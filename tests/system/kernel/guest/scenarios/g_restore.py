@@ -58,7 +58,7 @@ def what_was_made_here_comes_back_after_a_reboot() -> None:
     backing = daemon.uri("kept")
     lio.saved_file().unlink(missing_ok=True)
     with daemon.Daemon() as served:
-        disk, gone = daemon.Disk("kept", backing, "16M"), daemon.Disk("gone", daemon.uri("gone"), "16M")
+        disk, gone = daemon.Disk("kept", backing, "16M"), daemon.Disk("taken-away", daemon.uri("taken-away"), "16M")
         daemon.ask("disk.resize", name="kept", size="32M")
         gone.delete()
         with lio.LoopDisk(disk.backstore) as local:
