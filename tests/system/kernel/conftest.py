@@ -14,12 +14,7 @@ from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
-UNSETTLED: frozenset[str] = frozenset(
-    (
-        "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
-        "so_has_one_on_which_tcmu_runner_runs_too",
-    )
-)
+UNSETTLED: frozenset[str] = frozenset(("a_disks_whole_life_beside_tcmu_runner_in_both_orders",))
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
 LONG = frozenset(
