@@ -14,7 +14,7 @@ from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
-UNSETTLED: frozenset[str] = frozenset(("a_disks_whole_life_beside_tcmu_runner_in_both_orders",))
+UNSETTLED: frozenset[str] = frozenset()
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
 LONG = frozenset(
@@ -23,9 +23,10 @@ LONG = frozenset(
         "sg3_utils_agree_with_the_engine",
         "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",
-        "an_imported_disk_is_called_what_tcmu_runner_called_it",
         "multipath_of_the_engines_portals",
+        "an_imported_disk_is_called_what_tcmu_runner_called_it",
         "targetcli_beside_tcmu_runner_in_both_orders",
+        "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
         "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
         "fifty_disks_leave_nothing_behind",
         "a_shown_disk_moves_to_lio_and_back_under_its_initiator",
