@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Optional
 
 from .shell import read, run, say, wait_for, write
 
@@ -81,6 +82,21 @@ def user(name: str, config: str, size_bytes: int, no_reply: bool = False) -> Pat
         delete(folder)
         raise
     return folder
+
+
+def tcmu_runners_disk(name: str, size_bytes: int) -> Path:
+    """A backstore of tcmu-runner's qcow handler, which takes a raw file (on tmpfs) too."""
+    path = f"/run/{name}.raw"
+    run("truncate", "-s", str(size_bytes), path)
+
+    def made() -> Optional[Path]:
+        try:
+            return user(name, f"qcow/{path}", size_bytes)
+        except BlockingIOError:  # tcmu-runner blocks announcements for a moment after it has its name
+            return None
+
+    backing: Path = wait_for("tcmu-runner lets the kernel announce disks", made)
+    return backing
 
 
 def ramdisk(name: str, size_bytes: int) -> Path:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Optional
-
 from .. import daemon, lio, load, services
 from ..runner import scenario
-from ..shell import expect, run, wait_for
+from ..shell import expect, wait_for
 
 _TURNS = 50
 
@@ -27,16 +24,7 @@ def create_serve_delete(names: range) -> None:
 
 def theirs_works(name: str) -> None:
     """A disk of tcmu-runner's qcow handler (it takes a raw file too)."""
-    path = f"/run/{name}.raw"
-    run("truncate", "-s", "8M", path)
-
-    def made() -> Optional[Path]:
-        try:
-            return lio.user(name, f"qcow/{path}", 8 << 20)
-        except BlockingIOError:  # tcmu-runner blocks announcements for a moment after it has its name
-            return None
-
-    backing = wait_for("tcmu-runner lets the kernel announce disks", made)
+    backing = lio.tcmu_runners_disk(name, 8 << 20)
     with lio.LoopDisk(backing) as local:
         load.read_directly(local.device)
     lio.delete(backing)

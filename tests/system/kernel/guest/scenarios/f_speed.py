@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import daemon, lio, load, services
 from ..runner import scenario
-from ..shell import expect, run, say
+from ..shell import expect, say
 
 _RUNS = (("randread", "4k", 1), ("randread", "4k", 16), ("randwrite", "4k", 16), ("read", "1M", 4), ("write", "1M", 4))
 _SIZE_BYTES = 64 << 20
@@ -28,8 +28,7 @@ def speed_beside_ramdisk_and_tcmu_runner() -> dict[str, Any]:
     figures["LIO RAM disk"] = measure(ram)
     lio.delete(ram)
     with services.TcmuRunner():
-        run("truncate", "-s", str(_SIZE_BYTES), "/run/speed.raw")
-        theirs = lio.user("theirs", "qcow//run/speed.raw", _SIZE_BYTES)
+        theirs = lio.tcmu_runners_disk("theirs", _SIZE_BYTES)
         figures["tcmu-runner"] = measure(theirs)
         lio.delete(theirs)
     with daemon.Daemon(), daemon.Disk("memory", "memory:speed?size=64M", "64M") as disk:
