@@ -14,12 +14,11 @@ from .machine import Machine, MachineError
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
-UNSETTLED: frozenset[str] = frozenset()
+UNSETTLED: frozenset[str] = frozenset(("conformance_over_lio",))
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
 LONG = frozenset(
     (
-        "conformance_over_lio",
         "sg3_utils_agree_with_the_engine",
         "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",
