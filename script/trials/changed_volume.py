@@ -24,6 +24,7 @@ from tests.system.gluster_server import BLOCK_OPTIONS, GlusterServer, why_unavai
 VOLUME, BLOCK_BYTES, READS = "one", 4096, 32
 SIZE_BYTES = 64 << 20
 PAUSE_SECONDS = 1.5
+"""Between two changes: the trial's own pace, so that each is followed before the next one comes."""
 
 
 def read_on(host: str, number: int, plain: bool, failed: Any) -> None:

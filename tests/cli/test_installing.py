@@ -62,7 +62,7 @@ def test_what_could_not_work_is_refused(tmp_path: Path) -> None:
 def test_the_engines_unit_may_not_look_into_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda self: True)
     with pytest.raises(OperationError, match="/opt"):
-        install("engine", tmp_path, Path("/root/.venv/bin/tcmu-gluster"), SHARE)
+        install("engine", tmp_path, Path("/home/alice/venv/bin/tcmu-gluster"), SHARE)
 
 
 def test_the_command_says_what_to_type_next(
