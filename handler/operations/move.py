@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
@@ -260,11 +261,8 @@ def _record(context: Context, movers: list[Mover], front: str, undo: Undo) -> No
     files = context.world.disk_files
     for serial, record in ((mover.disk.serial, mover.disk.record) for mover in movers):
         before = files.read(serial)
-        undo.append(
-            lambda serial=serial, before=before: _as_coroutine(  # type: ignore[misc]
-                lambda: files.write(serial, before) if before else files.delete(serial)
-            )
-        )
+        put_back = partial(files.write, serial, before) if before else partial(files.delete, serial)
+        undo.append(partial(_as_coroutine, put_back))
         files.write(serial, {**record, "front": front})
 
 
