@@ -7,6 +7,7 @@ Every write: temporary file, fsync, rename, fsync of the directory. A crash leav
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -108,15 +109,12 @@ class StateFile:
         text = as_text(config)
         numbers = [_number(backup) for backup in self.backups()]
         backup = self._backups / f"saveconfig-{(max(numbers) if numbers else 0) + 1:08}.json"
-        try:
+        with contextlib.suppress(FileNotFoundError):  # the first time there is nothing to keep
             os.link(self.path, backup)
-        except FileNotFoundError:
-            backup = None  # type: ignore[assignment]
         try:
             write_whole(self.path, text)
         except BaseException:
-            if backup is not None:
-                backup.unlink(missing_ok=True)
+            backup.unlink(missing_ok=True)
             raise
         for old in self.backups()[:-KEPT_BACKUPS]:
             old.unlink(missing_ok=True)

@@ -93,11 +93,11 @@ async def _to_lio(context: Context, name: str, together: bool) -> tuple[moving.C
         await context.engine.apply(wanted)
         for mover in movers:
             await disk.create_on_lio(context, mover.disk, entries[mover.disk.name])
-            undo.append(lambda facts={**mover.facts, "front": "lio"}: disk.take_away(context, facts))  # type: ignore[misc]
+            undo.append(partial(disk.take_away, context, {**mover.facts, "front": "lio"}))
         for number, target in enumerate(targets):
             asked = discovery if number == 0 else {}
             gone = {"do": "take", "wwns": [target["wwn"]], "discovery": survey["discovery"] if asked else {}}
-            undo.append(lambda gone=gone: context.world.ask_lio(gone))  # type: ignore[misc]
+            undo.append(partial(context.world.ask_lio, gone))
             silent = moving.without_portals(target)
             made = await context.world.ask_lio({"do": "put", "targets": [silent], "discovery": asked})
             warnings += made["complaints"]
@@ -153,10 +153,10 @@ async def _to_engine(context: Context, name: str, together: bool) -> tuple[movin
             await context.world.ask_lio(_listen(map(moving.without_portals, dumps)))
         for dump in dumps:
             again = {"do": "put", "targets": [moving.without_portals(dump)], "again": True}
-            undo.append(lambda again=again: context.world.ask_lio(again))  # type: ignore[misc]
+            undo.append(partial(context.world.ask_lio, again))
             await context.world.ask_lio({"do": "take", "wwns": [dump["wwn"]]})
         for mover in movers:
-            undo.append(lambda mover=mover: _again_on_lio(context, mover, objects[mover.disk.name]))  # type: ignore[misc]
+            undo.append(partial(_again_on_lio, context, mover, objects[mover.disk.name]))
             await disk.take_away(context, mover.facts)
         undo.append(lambda: context.engine.apply(before, strict=False))
         await _open_on_engine(context, movers, wanted)

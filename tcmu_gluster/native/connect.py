@@ -87,10 +87,11 @@ def within(seconds: float, call: Callable[[], Answer]) -> Answer:
     thread.join(seconds)
     if not box:
         raise TimeoutError(errno.ETIMEDOUT, f"no answer within {seconds:.0f} s")
+    answer: Answer
     answer, error = box[0]
     if error is not None:
         raise error
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def why_unreachable(server: Server, limit_seconds: float = SERVER_LIMIT_SECONDS) -> str | None:

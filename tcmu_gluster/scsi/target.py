@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Optional
+from typing import Optional, TypeVar
 
 from tcmu_gluster.errors import ScsiError
 from tcmu_gluster.scsi import cdb
@@ -27,6 +27,8 @@ from tcmu_gluster.scsi.sense import (
 )
 from tcmu_gluster.scsi.spc import inquiry_without_unit, luns_reply, reply
 from tcmu_gluster.scsi.task_management import ManagementDone
+
+_T = TypeVar("_T")
 
 INQUIRY, REPORT_LUNS, REQUEST_SENSE = 0x12, 0xA0, 0x03
 
@@ -207,7 +209,9 @@ class Target:
             return InvalidFieldInCdb().response()
 
 
-def _each(items: Sequence, begin: Callable, done: Optional[Callable[[], None]]) -> None:  # type: ignore[type-arg]
+def _each(
+    items: Sequence[_T], begin: Callable[[_T, Callable[[], None]], object], done: Optional[Callable[[], None]]
+) -> None:
     """begin(item, ended) for every item; done() once all have ended."""
     left = len(items)
     if not left and done is not None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -109,7 +109,7 @@ class Layout:
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         if len(self.fields) != len(fields):
             raise ValueError(f"{name}: a field is named twice")
-        self._byte_order = "little" if little_endian else "big"
+        self._byte_order: Literal["little", "big"] = "little" if little_endian else "big"
         self._check_overlap()
         self._items = self._find_items()
         format_ = "<" if little_endian else ">"
@@ -171,7 +171,7 @@ class Layout:
         used = bytearray(self.size_bytes)
         for field in self.fields.values():
             bits = field.mask << field.low if isinstance(field, Bits) else (1 << (8 * field.size_bytes)) - 1
-            for index, byte in enumerate(bits.to_bytes(field.size_bytes, self._byte_order)):  # type: ignore[arg-type]
+            for index, byte in enumerate(bits.to_bytes(field.size_bytes, self._byte_order)):
                 used[field.offset + index] |= byte
         return used
 
@@ -185,7 +185,7 @@ class Layout:
                 if field.high >= 8 * field.size_bytes or field.low > field.high:
                     wrong = f"bits {field.high}..{field.low} of {field.size_bytes} bytes"
                     raise ValueError(f"{self.name}.{field.name}: {wrong}")
-                raw = (field.mask << field.low).to_bytes(field.size_bytes, self._byte_order)  # type: ignore[arg-type]
+                raw = (field.mask << field.low).to_bytes(field.size_bytes, self._byte_order)
                 bits = int.from_bytes(raw, "little") << shift
             else:
                 bits = ((1 << (8 * field.size_bytes)) - 1) << shift
@@ -236,7 +236,7 @@ class Layout:
                 if isinstance(field, Bits):
                     number = values[index] & ~(field.mask << field.low) | number << field.low
                 values[index] = number
-        order: Any = self._byte_order
+        order = self._byte_order
         for index, (_, width, raw) in enumerate(self._items):
             if not raw and width not in _FORMATS:
                 values[index] = values[index].to_bytes(width, order)
@@ -251,7 +251,7 @@ class Layout:
         return type("Record", (Record,), namespace)
 
     def _getter(self, field: Field, index: int, odd: bool) -> Any:
-        order: Any = self._byte_order
+        order = self._byte_order
         if isinstance(field, Bits):
             low, mask = field.low, field.mask
             if odd:
