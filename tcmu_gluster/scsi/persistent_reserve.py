@@ -48,7 +48,7 @@ FULL_STATUS = Layout("READ FULL STATUS descriptor", 24, (
     Int("relative_target_port_identifier", 18, 2),
     Int("additional_descriptor_length", 20, 4),
 ))  # fmt: skip
-TEST_UNIT_READY_ALLOWED = 0b001  # ALLOW COMMANDS: that one passes, of the others nothing is said
+ALL_OF_THEM_ALLOWED = 0b100  # ALLOW COMMANDS: what SPC-3 left open passes where SPC-4 says so (table 208)
 LIST_BYTES = 24
 LARGEST_LIST_BYTES = 1 << 16
 
@@ -82,7 +82,7 @@ def report_capabilities(unit: LogicalUnit, command: Command) -> Response:
     unit.reserved.check()
     data = CAPABILITIES.pack(
         length=CAPABILITIES.size_bytes, crh=1, sip_c=1, atp_c=1, ptpl_c=1, tmv=1,
-        allow_commands=TEST_UNIT_READY_ALLOWED, ptpl_a=unit.reserved.state.persists,
+        allow_commands=ALL_OF_THEM_ALLOWED, ptpl_a=unit.reserved.state.persists,
         wr_ex_ar=1, ex_ac_ro=1, wr_ex_ro=1, ex_ac=1, wr_ex=1, ex_ac_ar=1,
     )  # fmt: skip
     return reply(command, data, command.fields.allocation_length)

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Optional
 
-from tcmu_gluster.scsi.sense import Asc, IllegalRequest, InvalidFieldInParameterList, ReservationConflict
+from tcmu_gluster.scsi.sense import (
+    Asc,
+    IllegalRequest,
+    InvalidFieldInCdb,
+    InvalidFieldInParameterList,
+    ReservationConflict,
+)
 from tcmu_gluster.scsi.transport_id import Registrant
 from tcmu_gluster.wire.layout import Bit, Int, Layout
 
@@ -89,7 +95,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Change:
-    """What a request does. attentions: who has to hear what; preempted: whose commands PREEMPT AND ABORT ends."""
+    """What a request does. attentions: who has to hear what; preempted: whose commands PREEMPT AND ABORT ends.
+
+    Whoever preempts its own key is one of them: its other commands end too (SPC-4 5.13.11.2.6).
+    """
 
     state: State
     attentions: tuple[tuple[Registrant, Asc], ...] = ()
@@ -136,7 +145,7 @@ def _register(state: State, request: Request) -> Change:
             return Change(state)
         return _after(replace(state, generation=_next(state), persists=request.persists), ports, request.who)
     if request.spec_i_pt and any(who in state.keys for who in request.also):
-        raise ReservationConflict()  # one of the named ports is registered already, so none is registered
+        raise InvalidFieldInParameterList(PARAMETER_LIST.size_bytes)  # one of the ports is registered: then none is
     keys = {**state.keys, **dict.fromkeys((request.who, *request.also), request.new_key)}
     return Change(replace(state, generation=_next(state), keys=keys, persists=request.persists))
 
@@ -203,19 +212,17 @@ def preempt(state: State, request: Request) -> Change:
     gone = {who for who, key in state.keys.items() if everybody or key == request.new_key}
     if not gone:
         raise ReservationConflict()
-    takes_over = everybody or (state.holder is not None and state.holder in gone)
-    if takes_over:
-        gone.discard(request.who)
-    others = frozenset(gone - {request.who})
+    preempted = frozenset(gone)
     attentions = _tell(gone, Asc.REGISTRATIONS_PREEMPTED, request.who)
     following = replace(state, generation=_next(state))
-    if not takes_over:
+    if not everybody and (state.holder is None or state.holder not in gone):
         change = _after(following, gone, request.who)
-        return replace(change, attentions=attentions + change.attentions, preempted=others)
+        return replace(change, attentions=attentions + change.attentions, preempted=preempted)
+    gone.discard(request.who)  # it takes the reservation over, and stays registered
     keys = {who: key for who, key in state.keys.items() if who not in gone}
-    if state.type != request.type and state.type in REGISTRANTS_TYPES:
+    if state.type != request.type:
         attentions += _tell(keys, Asc.RESERVATIONS_RELEASED, request.who)
-    return Change(_reserved(replace(following, keys=keys), request), attentions, others)
+    return Change(_reserved(replace(following, keys=keys), request), attentions, preempted)
 
 
 def register_and_move(state: State, request: Request) -> Change:
@@ -223,14 +230,18 @@ def register_and_move(state: State, request: Request) -> Change:
 
     Source: SPC-4 "Registering and moving the reservation".
     """
-    if request.who not in state.keys or not state.is_holder(request.who):
+    if request.who not in state.keys:
         raise ReservationConflict()
-    if state.type in ALL_REGISTRANTS_TYPES or state.keys[request.who] != request.key:
+    if not state.type:
+        raise InvalidFieldInCdb("service_action")
+    if state.type in ALL_REGISTRANTS_TYPES or not state.is_holder(request.who):
+        raise ReservationConflict()
+    if state.keys[request.who] != request.key:
         raise ReservationConflict()
     if not request.new_key:
         raise InvalidFieldInParameterList("service_action_reservation_key", layout=MOVE_PARAMETER_LIST)
     assert request.target is not None
-    if request.target == request.who:
+    if request.target.initiator_port == request.who.initiator_port:  # through whatever target port
         raise InvalidFieldInParameterList(MOVE_PARAMETER_LIST.size_bytes)
     keys = {**state.keys, request.target: request.new_key}
     if request.unregister:

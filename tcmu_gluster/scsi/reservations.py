@@ -169,8 +169,15 @@ class Reservations:
         finally:
             turn.leave()
         if abort and change.preempted:  # nobody's turn any more: what is to end may be waiting for its own
+            self._allow_removal(change.preempted)
             yield Ended(self._unit, command, change.preempted)
         return GOOD
+
+    def _allow_removal(self, whose: frozenset[Registrant]) -> None:
+        """What PREEMPT AND ABORT does for nexuses that prevent medium removal.  Source: SPC-4 5.13.11.2.6 h)."""
+        for nexus in self._unit.attentions.nexuses():
+            if registrant_of(nexus) in whose:
+                self._unit.medium.keep(nexus, False)
 
     def apply(self, change: Change) -> None:
         """From here on the new state holds, and those whom it concerns hear of it."""
@@ -188,7 +195,10 @@ class Reservations:
 
 
 class Ended(Operation):
-    """End the commands of preempted nexuses (all but the one that asks); over when storage has let go of them."""
+    """End the commands of preempted nexuses (all but the one that asks); over when storage has let go of them.
+
+    TAS is for nexuses whose commands another one ends.  Source: SPC-4 7.5.8.
+    """
 
     __slots__ = ("_asking", "_unit", "_whose")
 
@@ -205,10 +215,10 @@ class Ended(Operation):
             if returned:
                 done(0)
 
-        told = bool(self._unit.modes.value(0x0A, "tas"))
+        told, asking = bool(self._unit.modes.value(0x0A, "tas")), self._asking.nexus
         self._unit.tasks.abort(
             lambda command: command is not self._asking and registrant_of(command.nexus) in self._whose,
-            lambda command: Response(Status.TASK_ABORTED) if told else ABORTED,
+            lambda command: Response(Status.TASK_ABORTED) if told and command.nexus != asking else ABORTED,
             all_ended,
         )
         returned = True

@@ -27,6 +27,11 @@ class Registrant(NamedTuple):
     target_name: str
     relative_target_port: int
 
+    @property
+    def initiator_port(self) -> tuple[str, bytes]:
+        """The name and the ISID."""
+        return self.initiator_name, self.isid
+
     def transport_id(self) -> bytes:
         """The initiator port's TransportID, format 01b; format 00b where it has no ISID."""
         return pack_transport_id(self.initiator_name, self.isid)

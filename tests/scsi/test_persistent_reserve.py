@@ -77,13 +77,13 @@ def test_the_reservation(unit: LogicalUnit, kind: ReservationType) -> None:
 
 def test_capabilities(unit: LogicalUnit) -> None:
     one = Node(unit, "one")
-    # length 8; CRH, SIP_C, ATP_C, PTPL_C; TMV, ALLOW COMMANDS 001b; all six types
+    # length 8; CRH, SIP_C, ATP_C, PTPL_C; TMV, ALLOW COMMANDS 100b; all six types
     assert (
         one.run(cdb.REPORT_CAPABILITIES.pack(allocation_length=255)).data.hex()
-        == "0008" + "1d" + "90" + "ea01" + "0000"
+        == "0008" + "1d" + "c0" + "ea01" + "0000"
     )
     one.out("register", 0, 5, flags=APTPL)
-    assert one.run(cdb.REPORT_CAPABILITIES.pack(allocation_length=255)).data[3] == 0x91  # PTPL_A
+    assert one.run(cdb.REPORT_CAPABILITIES.pack(allocation_length=255)).data[3] == 0xC1  # PTPL_A
 
 
 @pytest.mark.parametrize("kind", ReservationType)
@@ -229,6 +229,43 @@ def test_a_move_to_where_nothing_is_is_refused(unit: LogicalUnit) -> None:
     assert one.listed("move", move_list(2, 9, there)).status == CONFLICT
     assert one.keys() == (1, [1])
     assert one.listed("move", move_list(1, 9, there, port=2)).good
+
+
+def test_moving_what_is_not_there_is_a_wrong_service_action(unit: LogicalUnit) -> None:  # SPC-4 5.13.8
+    one = Node(unit, "one")
+    one.out("register", 0, 1)
+    answer = one.listed("move", move_list(1, 9, pack_transport_id(iqn("two"), ISID)))
+    assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_CDB, (1, 4))
+    assert one.keys() == (1, [1])
+
+
+def test_a_port_that_is_registered_already_registers_nobody(unit: LogicalUnit) -> None:  # SPC-4 table 67, note b
+    one, two = Node(unit, "one"), Node(unit, "two")
+    two.out("register", 0, 2)
+    named = [pack_transport_id(iqn(name), ISID) for name in ("three", "two")]
+    answer = one.listed("register", ports_list(7, *named))
+    assert (answer.key, answer.asc) == (5, Asc.INVALID_FIELD_IN_PARAMETER_LIST)
+    assert one.keys() == (1, [2])
+
+
+@pytest.mark.parametrize("action", ["register", "ignore"])
+def test_the_generation_counts_what_changed_registrations_and_nothing_else(unit: LogicalUnit, action: str) -> None:
+    """SPC-4 6.15.2: not PERSISTENT RESERVE IN, RESERVE, RELEASE, nor what ended with an error or a conflict."""
+    one, two = Node(unit, "one"), Node(unit, "two")
+    steps = (
+        (one, (action, 0, 1), 1), (two, (action, 0, 2), 2),
+        (two, ("register", 9, 3), 2),  # a conflict
+        (one, ("reserve", 1, 0, WE), 2), (two, ("reserve", 2, 0, WE), 2),
+        (one, ("release", 1, 0, EA), 2),  # of another type: an error
+        (one, ("release", 1, 0, WE), 2),
+        (one, ("preempt", 1, 2, WE), 3), (one, ("preempt", 1, 2, WE), 3),  # whose key is gone
+        (two, (action, 0, 2), 4), (one, ("preempt_and_abort", 1, 2, WE), 5),
+        (one, ("register", 1, 0), 6), (one, (action, 0, 1), 7), (one, ("clear", 1), 8),
+    )  # fmt: skip
+    for number, (node, request, generation) in enumerate(steps):
+        node.hears()
+        node.out(*request)
+        assert one.keys()[0] == generation, number
 
 
 def test_hosts_cannot_make_the_list_of_registrations_grow_without_end(unit: LogicalUnit, monkeypatch) -> None:

@@ -88,8 +88,8 @@ def test_another_than_the_holder_unregisters_without_a_word():
 def test_spec_i_pt_registers_all_or_none():
     change = rules.register(state(), Request(A, 0, 5, also=(B, C), spec_i_pt=True))
     assert change.state.keys == {A: 5, B: 5, C: 5}
-    with pytest.raises(ReservationConflict):
-        rules.register(state(c=3), Request(A, 0, 5, also=(B, C), spec_i_pt=True))
+    request = Request(A, 0, 5, also=(B, C), spec_i_pt=True)  # SPC-4 table 67, note b
+    refused(Asc.INVALID_FIELD_IN_PARAMETER_LIST, rules.register, state(c=3), request)
 
 
 def test_spec_i_pt_is_for_nexuses_that_are_not_registered_and_not_for_ignoring_keys():
@@ -174,7 +174,7 @@ def test_preempting_the_holder_takes_its_reservation_over(kind, wanted):
     change = rules.preempt(held(kind), Request(B, 2, 1, wanted))
     assert change.state == State(8, {B: 2, C: 3}, wanted, None if wanted in ALL else B)
     told = {(A, Asc.REGISTRATIONS_PREEMPTED)}
-    if kind in REGISTRANTS and wanted != kind:
+    if wanted != kind:  # SPC-4 5.13.11.2.4.3 f)
         told.add((C, Asc.RESERVATIONS_RELEASED))
     assert set(change.attentions) == told
     assert change.preempted == {A}
@@ -183,13 +183,21 @@ def test_preempting_the_holder_takes_its_reservation_over(kind, wanted):
 def test_the_holder_that_preempts_itself_changes_the_type_and_stays_registered():
     change = rules.preempt(held(WE), Request(A, 1, 1, EA))
     assert change.state == State(8, {A: 1, B: 2, C: 3}, EA, A)
-    assert (change.attentions, change.preempted) == ((), frozenset())
+    assert set(change.attentions) == {(B, Asc.RESERVATIONS_RELEASED), (C, Asc.RESERVATIONS_RELEASED)}
+    assert change.preempted == {A}
+    assert rules.preempt(held(WE), Request(A, 1, 1, WE)).attentions == ()
 
 
 def test_a_shared_key_goes_with_the_holder_but_for_the_one_that_asks():
     change = rules.preempt(held(WE, a=1, b=1, c=3), Request(B, 1, 1, WE))
     assert change.state == State(8, {B: 1, C: 3}, WE, B)
-    assert change.preempted == {A}
+    assert change.attentions == ((A, Asc.REGISTRATIONS_PREEMPTED),)
+    assert change.preempted == {A, B}  # all that are registered with the key: SPC-4 5.13.11.2.6
+
+
+def test_who_is_no_holder_and_names_its_own_key_goes_without_a_word():  # SPC-4 5.13.11.2.5, its last sentence
+    change = rules.preempt(held(WE_RO), Request(B, 2, 2, WE))
+    assert change == Change(State(8, {A: 1, C: 3}, WE_RO, A), (), frozenset({B}))
 
 
 def test_preempting_another_than_the_holder_leaves_the_reservation():
@@ -203,7 +211,7 @@ def test_of_an_all_registrants_reservation_key_0_means_everybody_else(kind):
     change = rules.preempt(held(kind), Request(A, 1, 0, WE))
     assert change.state == State(8, {A: 1}, WE, A)
     assert {who for who, asc in change.attentions if asc == Asc.REGISTRATIONS_PREEMPTED} == {B, C}
-    assert change.preempted == {B, C}
+    assert change.preempted == {A, B, C}
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -230,7 +238,7 @@ def test_an_all_registrants_reservation_can_not_move(kind):
 
 
 def test_moving_is_for_the_holder_that_knows_its_key():
-    cases = ((state(a=1), A, 1), (held(WE), B, 2), (held(WE), A, 2), (state(), A, 0))
+    cases = ((state(b=1), A, 1), (held(WE), B, 2), (held(WE), B, 9), (held(WE), A, 2), (state(), A, 0))
     for before, who, key in cases:
         with pytest.raises(ReservationConflict):
             rules.register_and_move(before, Request(who, key, 9, target=C))
@@ -238,7 +246,13 @@ def test_moving_is_for_the_holder_that_knows_its_key():
 
 def test_moving_needs_a_key_and_another_port():
     refused(Asc.INVALID_FIELD_IN_PARAMETER_LIST, rules.register_and_move, held(WE), Request(A, 1, 0, target=B))
-    refused(Asc.INVALID_FIELD_IN_PARAMETER_LIST, rules.register_and_move, held(WE), Request(A, 1, 9, target=A))
+    for port in (1, 2):  # the same initiator port, through whatever target port: SPC-4 5.13.8
+        itself = A._replace(relative_target_port=port)
+        refused(Asc.INVALID_FIELD_IN_PARAMETER_LIST, rules.register_and_move, held(WE), Request(A, 1, 9, target=itself))
+
+
+def test_without_a_reservation_there_is_nothing_to_move():  # SPC-4 5.13.8
+    refused(Asc.INVALID_FIELD_IN_CDB, rules.register_and_move, state(a=1), Request(A, 1, 9, target=B))
 
 
 # -- what always holds -----------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import errno
 import pytest
 
 from tcmu_gluster.scsi import cdb
-from tcmu_gluster.scsi.command import Function, Status, TaskManagement
-from tcmu_gluster.scsi.copies import CopyManager
+from tcmu_gluster.scsi.command import ABORTED, Function, Status, TaskManagement
+from tcmu_gluster.scsi.copies import CopyManager, CopyStatus
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.persistence import DamagedRecord, UnitRecord
@@ -19,6 +19,7 @@ from tcmu_gluster.scsi.table import COMMANDS, Gate
 from tcmu_gluster.scsi.transport_id import Registrant
 from tests.doubles.backends import FaultyBackend, SlowBackend
 from tests.doubles.cluster import Node, basic_list
+from tests.doubles.copying import b2b, cscd, lid4
 from tests.doubles.host import Pending, memory
 
 CONFLICT = Status.RESERVATION_CONFLICT
@@ -285,6 +286,53 @@ def test_preempt_and_abort_is_over_when_storage_has_let_go_of_what_it_ended() ->
     assert not ours.ended  # nobody else's commands end
     slow.backend.run()
     assert ours.answer.good and same_block.answer.good  # it came after the attention that told of the preemption
+
+
+@pytest.mark.parametrize("tas", [0, 1])
+def test_who_preempts_its_own_key_ends_its_own_other_commands_without_a_word(tas: int) -> None:
+    slow = Slow()  # SPC-4 5.13.11.2.6: all I_T nexuses with that key; TAS is for what another nexus ends (7.5.8)
+    slow.unit.modes.put(0x0A, "tas", tas)
+    shares = Node(slow.unit, "shares")
+    assert shares.out("register", 0, 1).good
+    ours = slow.holder.send(cdb.READ_10.pack(transfer_length=1))
+    shared = shares.send(cdb.READ_10.pack(transfer_length=1))
+    others = slow.member.send(cdb.READ_10.pack(transfer_length=1))
+    assert slow.holder.out("reserve", 1, kind=WE).good
+    fence = slow.holder.begin("preempt_and_abort", 1, 1, EA)
+    slow.backend.run()
+    assert fence.answer.good and others.answer.good
+    assert ours.responses == [ABORTED]
+    assert shared.answer.status == Status.TASK_ABORTED
+    assert (shared.responses[0] is ABORTED) is not bool(tas)
+    assert slow.holder.reservation() == (EA, 1) and slow.holder.keys()[1] == [1, 2]
+    assert slow.member.hears() == [Asc.RESERVATIONS_RELEASED]
+    assert shares.hears() == [Asc.REGISTRATIONS_PREEMPTED]
+
+
+def test_a_fence_lets_go_of_the_medium_and_a_mere_preemption_does_not() -> None:  # SPC-4 5.13.11.2.6 h)
+    unit = LogicalUnit(memory(), UnitOptions(removable=True))
+    holder, member = Node(unit, "holder"), Node(unit, "member")
+    assert holder.out("register", 0, 1).good
+    for action, is_kept in (("preempt", True), ("preempt_and_abort", False)):
+        member.hears()
+        assert member.out("ignore", 0, 2).good
+        assert member.run(cdb.PREVENT_ALLOW_MEDIUM_REMOVAL.pack(prevent=1)).good
+        assert holder.out(action, 1, 2, WE).good
+        assert unit.medium.is_kept is is_kept
+
+
+def test_a_fence_ends_copies_that_go_on_in_the_background() -> None:  # SPC-4 5.13.11.2.6 d)
+    backend = SlowBackend(memory())
+    unit = LogicalUnit(backend, copies=CopyManager(lambda: 0.0, bytes))
+    holder, member = Node(unit, "holder"), Node(unit, "member")
+    assert holder.out("register", 0, 1).good and member.out("register", 0, 2).good
+    data = lid4([cscd(unit)], [b2b(0, 0, 64, 0, 1024)], list_id=7, immed=1)
+    copy = member.send(cdb.EXTENDED_COPY_LID4.pack(parameter_list_length=len(data)), data)
+    assert copy.answer.good and unit.copies.running == 1
+    fence = holder.begin("preempt_and_abort", 1, 2, WE)
+    backend.run()
+    assert fence.answer.good and unit.copies.running == 0
+    assert unit.copies.find(member.nexus, 7).status is CopyStatus.TERMINATED
 
 
 def test_preempt_without_abort_lets_commands_go_on() -> None:
