@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from tcmu_gluster.config.names import validate_iscsi_name
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.login import Refusal
+from tcmu_gluster.iscsi.pdu import LoginStatus
 
 MOST_DENIALS = 100
+_FULL = (LoginStatus.OUT_OF_RESOURCES, LoginStatus.TOO_MANY_CONNECTIONS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Denials:
                       f"tcmu-gluster chap set {place} --user USER --password-file FILE")  # fmt: skip
         elif refusal.unknown_target:
             reason = "there is no such target at this portal; `tcmu-gluster target list` shows targets and portals"
+        elif refusal.status is LoginStatus.SERVICE_UNAVAILABLE:
+            reason = f"the target is disabled; to let initiators in: tcmu-gluster target enable {target}"
+        elif refusal.status in _FULL:
+            reason = f"{refusal.why}; `tcmu-gluster session list` shows who came, `tcmu-gluster settings` the limits"
         else:
             return
         self.add(target, refusal.initiator_name, address, reason)

@@ -231,7 +231,7 @@ class Engine:
         if shown is None:
             shown = GuardedTarget(iqn, ShownTarget(iqn, self), self._denials)
             self.directory.add(shown)
-        enabled = is_enabled(wanted.group(iqn))
+        enabled = shown.enabled = is_enabled(wanted.group(iqn))
         shown.rules = wanted.rules(iqn) if enabled else []
         shown.accounts = accounts_of(wanted, iqn, self._world.settings.chap_shortest_secret_bytes)
         self._say(shown.accounts.problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
@@ -10,11 +11,14 @@ from tcmu_gluster.config.addresses import AccessRule, Portal
 from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
 from tcmu_gluster.iscsi.chap import NOBODY, Account, Algorithm, Challenges, ChapAuthenticator
 from tcmu_gluster.iscsi.directory import TargetEntry
+from tcmu_gluster.iscsi.pdu import LoginStatus
 from tcmu_gluster.scsi.target import Target
 
 from .accounts import Accounts
 
 ANY_ADDRESS = ("0.0.0.0", "::")
+REMEMBERED_NAMES = 1024
+"""Of targets that were deleted. The one that went longest ago is forgotten first."""
 
 
 class EngineTarget:
@@ -26,6 +30,7 @@ class EngineTarget:
     def __init__(self, name: str, target: Target, rules: Iterable[AccessRule] = (), alias: str = "") -> None:
         self.name, self.target, self.alias = name, target, alias
         self.rules = list(rules)
+        self.enabled = True
         self.accounts = Accounts()
         self.redirect: Optional[tuple[str, bool]] = None
         """(TargetAddress, for good): where initiators are sent."""
@@ -52,16 +57,22 @@ class TargetDirectory:
         self.discovery: Optional[Account] = None
         """What an initiator proves before SendTargets is answered; None: nothing."""
         self._weakest, self._challenges = weakest, Challenges(os.urandom)
+        self._removed: OrderedDict[str, None] = OrderedDict()
 
     def add(self, target: EngineTarget) -> None:
         """Initiators find it from now on. Raises ValueError if the name is taken."""
         if target.name in self.targets:
             raise ValueError(f"there is a target {target.name} already")
         self.targets[target.name] = target
+        self._removed.pop(target.name, None)
 
     def remove(self, name: str) -> EngineTarget:
         """Initiators don't find it any more; its sessions are the front's business. Raises KeyError."""
-        return self.targets.pop(name)
+        target = self.targets.pop(name)
+        self._removed[name] = None
+        if len(self._removed) > REMEMBERED_NAMES:
+            self._removed.popitem(last=False)
+        return target
 
     def behind(self, portal: Portal) -> PortalDirectory:
         """What initiators find who come to that portal: the targets that listen there, and no others."""
@@ -72,6 +83,13 @@ class TargetDirectory:
     def lookup(self, target_name: str) -> Optional[TargetEntry]:
         """The target of that name, or None."""
         return self.targets.get(target_name)
+
+    def absence(self, target_name: str) -> LoginStatus:
+        """Why it is not found: deleted, disabled, or never heard of."""
+        target = self.targets.get(target_name)
+        if target is not None and not target.enabled:
+            return LoginStatus.SERVICE_UNAVAILABLE
+        return LoginStatus.TARGET_REMOVED if target_name in self._removed else LoginStatus.NOT_FOUND
 
     def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
         """What SendTargets shows to this initiator: only what it may use."""
@@ -97,6 +115,10 @@ class PortalDirectory:
         """The target of that name if it listens here, or None."""
         target = self._whole.targets.get(target_name)
         return target if target is not None and self._portal in target.listening else None
+
+    def absence(self, target_name: str) -> LoginStatus:
+        """The same at every portal."""
+        return self._whole.absence(target_name)
 
     def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
         """What SendTargets shows to this initiator here."""

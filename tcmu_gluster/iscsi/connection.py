@@ -238,35 +238,34 @@ class Connection:
     # -- login -------------------------------------------------------------------------------------------------------
 
     def _login_pdu(self, header: memoryview, data: Optional[memoryview]) -> None:
-        """Any PDU before full feature phase."""
+        """Any PDU before full feature phase. One that is no login request ends it (RFC 7143 4.2.4)."""
         if header[0] & OPCODE_MASK != Opcode.LOGIN_REQUEST:
-            raise Broken(f"opcode {header[0] & OPCODE_MASK:#04x} before the login has ended")
+            why = f"opcode {header[0] & OPCODE_MASK:#04x} before the login has ended"
+            if not self._login.requests:
+                raise Broken(why)
+            self._refuse_login(LoginError(LoginStatus.INVALID_DURING_LOGIN, why))
+            return
         request = LOGIN_REQUEST.unpack(header)
         if self._login.requests == 0:
             self.output.window = CommandWindow(request.cmd_sn, 1)  # registry.start() opens it
             self.output.stat_sn = request.exp_stat_sn
-        fields: dict[str, Any] = {"isid": request.isid, "initiator_task_tag": request.initiator_task_tag}
         try:
             answer = self._login.request(request, bytes(data) if data is not None else b"")
             if answer.finished:
                 self._join()
         except LoginError as problem:
-            fields.update(status=problem.status, tsih=request.tsih, current_stage=request.current_stage)
-            self._refuse_login(problem, fields)
+            self._refuse_login(problem)
             return
-        if answer.transit:
-            fields["next_stage"] = request.next_stage
-        session = self.session
-        self.output.respond(
-            LOGIN_RESPONSE, answer.data, transit=answer.transit, current_stage=request.current_stage,
-            status=LoginStatus.SUCCESS, tsih=session.tsih if session is not None else request.tsih, **fields,
-        )  # fmt: skip
+        session, fields = self.session, self._login.echo
+        if session is not None:
+            fields["tsih"] = session.tsih
+        self.output.respond(LOGIN_RESPONSE, answer.data, transit=answer.transit, status=LoginStatus.SUCCESS, **fields)
         if session is not None:
             self._begin_full_feature(session, self._login.parameters)
 
-    def _refuse_login(self, problem: LoginError, fields: dict[str, Any]) -> None:
+    def _refuse_login(self, problem: LoginError) -> None:
         """Say so, or begin to wait with saying so."""
-        login = self._login
+        login, fields = self._login, {**self._login.echo, "status": problem.status}
         names = login.parameters.initiator_name, login.asked_for[:MAX_NAME_BYTES]
         seconds = self._refused(Refusal(problem.status, *names, problem.why), self.now)
         if seconds <= 0:
@@ -286,6 +285,7 @@ class Connection:
     def _join(self) -> None:
         """The login is over: this connection leads a new session or joins one. Raises LoginError."""
         login, parameters = self._login, self._login.parameters
+        login.admit_again()
         parameters.first_burst_length = min(parameters.first_burst_length, parameters.max_burst_length)
         session = login.joins
         if session is None:

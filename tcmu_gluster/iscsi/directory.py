@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Optional, Protocol
 
 from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
+from tcmu_gluster.iscsi.pdu import LoginStatus
 
 __all__ = ["Authenticator", "Directory", "NoAuthentication", "TargetEntry"]
 
@@ -42,6 +43,9 @@ class Directory(Protocol):
 
     def lookup(self, target_name: str) -> Optional[TargetEntry]:
         """The target of that name (case-folded by the caller's choice), or None."""
+
+    def absence(self, target_name: str) -> LoginStatus:
+        """Why lookup() gives nothing: NOT_FOUND, TARGET_REMOVED or SERVICE_UNAVAILABLE (RFC 7143 11.13.5)."""
 
     def targets_for(self, initiator_name: str, peer_address: str) -> Sequence[TargetEntry]:
         """What SendTargets=All shows to this initiator: only what it may use."""

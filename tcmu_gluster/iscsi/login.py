@@ -22,6 +22,11 @@ from tcmu_gluster.iscsi.text import Collector, Pairs, TextError, encode
 MAX_NAME_BYTES = 223
 MAX_ANSWER_BYTES = 8192
 """What an initiator takes in one login PDU before it has declared anything."""
+_ABSENT = {
+    LoginStatus.NOT_FOUND: "there is no target {}",
+    LoginStatus.TARGET_REMOVED: "target {} was deleted",
+    LoginStatus.SERVICE_UNAVAILABLE: "target {} is disabled",
+}
 MAX_REQUESTS = 64
 """Requests in one login, after which it isn't going anywhere."""
 
@@ -106,7 +111,7 @@ class Refusal:
     @property
     def unknown_target(self) -> bool:
         """Whether it asked for a target that is not there."""
-        return self.status is LoginStatus.NOT_FOUND
+        return self.status in (LoginStatus.NOT_FOUND, LoginStatus.TARGET_REMOVED)
 
 
 class Login:
@@ -136,6 +141,8 @@ class Login:
         self._collector = Collector()
         self.requests = 0
         self._task_tag = 0
+        self.echo: dict[str, Any] = {}
+        """What a Login Response repeats of its request."""
         self._declared = False
 
     @property
@@ -155,12 +162,19 @@ class Login:
                     raise LoginError(LoginStatus.INITIATOR_ERROR, "T and C bits are both set")
                 return Answer(b"")
             pairs = self._collector.finish()
-            return self._negotiate(pairs, stage, afterwards, bool(request.transit))
+            answer = self._negotiate(pairs, stage, afterwards, bool(request.transit))
+            if answer.transit:
+                self.echo["next_stage"] = request.next_stage
+            return answer
         except TextError as problem:
             raise LoginError(LoginStatus.INITIATOR_ERROR, str(problem)) from None
 
     def _check_header(self, request: Any) -> None:
         self.requests += 1
+        self.echo = {
+            "isid": request.isid, "tsih": request.tsih, "current_stage": request.current_stage,
+            "initiator_task_tag": request.initiator_task_tag,
+        }  # fmt: skip
         if self.requests > MAX_REQUESTS:
             raise LoginError(LoginStatus.INITIATOR_ERROR, f"more than {MAX_REQUESTS} login requests")
         if request.version_min > 0:
@@ -233,8 +247,29 @@ class Login:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "the first login request has no TargetName")
         entry = self._directory.lookup(target_name)
         if entry is None:
-            raise LoginError(LoginStatus.NOT_FOUND, f"there is no target {target_name}")
-        name = self.parameters.initiator_name
+            raise self._absent(target_name)
+        self._admit(entry)
+        self.entry = entry
+        self.parameters.target_name = target_name
+
+    def admit_again(self) -> None:
+        """The end: since the first request the target may have gone, or changed its mind. Raises LoginError."""
+        if self.entry is None:
+            return
+        found = self._directory.lookup(self.entry.name)
+        if found is None:
+            raise self._absent(self.entry.name)
+        if found is not self.entry:
+            raise LoginError(LoginStatus.TARGET_REMOVED, f"another target is called {self.entry.name} now")
+        self._admit(found)
+
+    def _absent(self, target_name: str) -> LoginError:
+        status = self._directory.absence(target_name)
+        return LoginError(status, _ABSENT[status].format(target_name))
+
+    def _admit(self, entry: TargetEntry) -> None:
+        """Whether this initiator belongs here. Raises LoginError."""
+        target_name, name = entry.name, self.parameters.initiator_name
         if not entry.allows(name, self._peer):
             why = f"{target_name} does not admit {name} from {self._peer}"
             raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, why)
@@ -242,8 +277,6 @@ class Login:
             address, permanent = entry.redirect
             moved = LoginStatus.TARGET_MOVED_PERMANENTLY if permanent else LoginStatus.TARGET_MOVED_TEMPORARILY
             raise LoginError(moved, f"{target_name} is at {address} now", (("TargetAddress", address),))
-        self.entry = entry
-        self.parameters.target_name = target_name
 
     # -- security stage --------------------------------------------------------------------------------------------
 

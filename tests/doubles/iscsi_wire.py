@@ -13,6 +13,7 @@ from tcmu_gluster.iscsi.auth import Authenticator, NoAuthentication
 from tcmu_gluster.iscsi.buffers import BufferPool
 from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.login import Refusal
+from tcmu_gluster.iscsi.pdu import LoginStatus
 from tcmu_gluster.iscsi.session import SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import IscsiCommand, IscsiTaskManagement
@@ -46,9 +47,13 @@ class Directory:
     def __init__(self, *entries: Entry, authenticator: Callable[[], Authenticator] = NoAuthentication) -> None:
         self.entries = {entry.name: entry for entry in entries or (Entry(),)}
         self.authenticator = authenticator
+        self.absences: dict[str, LoginStatus] = {}
 
     def lookup(self, target_name: str) -> Optional[Entry]:
         return self.entries.get(target_name)
+
+    def absence(self, target_name: str) -> LoginStatus:
+        return self.absences.get(target_name, LoginStatus.NOT_FOUND)
 
     def targets_for(self, initiator_name: str, peer_address: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.allows(initiator_name, peer_address)]

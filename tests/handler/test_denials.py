@@ -59,6 +59,19 @@ def test_a_failed_proof_names_the_command_that_sets_a_password(target: str, know
     assert "password is wrong" in denial.reason and f"tcmu-gluster chap set {place} --user" in denial.reason
 
 
+@pytest.mark.parametrize(("status", "why", "words"), [
+    (LoginStatus.TARGET_REMOVED, "target x was deleted", "target list"),
+    (LoginStatus.SERVICE_UNAVAILABLE, "target x is disabled", f"tcmu-gluster target enable {IQN}"),
+    (LoginStatus.OUT_OF_RESOURCES, "1024 sessions are open", "1024 sessions are open; `tcmu-gluster session list`"),
+    (LoginStatus.TOO_MANY_CONNECTIONS, "as many as it may", "as many as it may; `tcmu-gluster session list`"),
+])  # fmt: skip
+def test_who_comes_when_there_is_no_room_or_no_service_is_explained(status: LoginStatus, why: str, words: str) -> None:
+    denials = Denials()
+    denials.add_refusal(Refusal(status, HOST, IQN, why), "192.0.2.66", known=True)
+    (denial,) = denials
+    assert words in denial.reason
+
+
 def test_unknown_targets_are_kept_and_protocol_errors_are_not() -> None:
     denials = Denials()
     denials.add_refusal(Refusal(LoginStatus.INITIATOR_ERROR, HOST, IQN, "T and C"), "192.0.2.66", known=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.accounts import Accounts
-from handler.targets import EngineTarget, TargetDirectory
+from handler.targets import REMEMBERED_NAMES, EngineTarget, TargetDirectory
 from tcmu_gluster.config.addresses import Portal, parse_access_rule
 from tcmu_gluster.iscsi.chap import Account, Algorithm, credentials
 from tcmu_gluster.iscsi.pdu import LoginError
@@ -50,6 +50,24 @@ def test_a_name_is_there_once():
         directory.add(engine_target())
     directory.remove(NAME)
     assert directory.lookup(NAME) is None
+
+
+def test_a_target_that_is_not_found_is_deleted_disabled_or_unknown() -> None:
+    directory = TargetDirectory()
+    target = engine_target("all")
+    directory.add(target)
+    portal = directory.behind(Portal("127.0.0.1", 3260))
+    assert portal.absence(NAME) == 0x0203, "not at this portal"  # the numbers: RFC 7143 11.13.5
+    target.enabled = False
+    assert portal.absence(NAME) == 0x0301
+    directory.remove(NAME)
+    assert portal.absence(NAME) == 0x0204
+    directory.add(engine_target("all"))
+    assert portal.absence(NAME) == 0x0203
+    for number in range(REMEMBERED_NAMES + 1):
+        directory.add(engine_target(name=f"iqn.x{number}"))
+        directory.remove(f"iqn.x{number}")
+    assert (portal.absence("iqn.x0"), portal.absence("iqn.x1")) == (0x0203, 0x0204), "what is remembered is bounded"
 
 
 def test_a_portal_shows_only_the_targets_that_listen_there() -> None:

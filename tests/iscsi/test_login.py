@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import Any, Optional
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcmu_gluster.iscsi.chap import Account, Challenges, ChapAuthenticator, credentials
+from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.login import TRANSITIONS, Answer, Ask, Login, Stage, ask_of, transition
 from tcmu_gluster.iscsi.pdu import LOGIN_REQUEST, LoginError, LoginStatus
 from tcmu_gluster.iscsi.session import SessionRegistry
@@ -269,6 +272,153 @@ def test_any_sequence_of_requests_ends_in_an_answer_or_a_refusal(requests: list[
 
 
 # -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+def refused(initiator: Initiator, **options: Any) -> int:
+    """The Status-Class and Status-Detail (one number) that ends this initiator's login; 0 is success."""
+    initiator.login()
+    return status_of(Wire(login=False, initiator=initiator, **options))
+
+
+def status_of(wire: Wire) -> int:
+    wire.pump()
+    responses = [answer.fields for answer in wire.initiator.every if answer.opcode == 0x23]
+    assert responses and wire.connection.wants_close is bool(responses[-1].status)
+    assert all(not response.transit for response in responses if response.status), "RFC 7143 11.13.3: no new stage"
+    return int(responses[-1].status)
+
+
+def target(**facts: Any) -> Directory:
+    entry = Entry()
+    for name, value in facts.items():
+        setattr(entry, name, value)
+    return Directory(entry)
+
+
+def wants_chap(password: str, user: str = "alice") -> Directory:
+    account = Account(credentials(user, password))
+    return Directory(authenticator=lambda: ChapAuthenticator(account, Challenges(os.urandom)))
+
+
+def gone(status: LoginStatus) -> Directory:
+    directory = Directory()
+    directory.entries.clear()
+    directory.absences[TARGET] = status
+    return directory
+
+
+def first_request(keys: dict[str, str], **fields: Any) -> int:
+    wire = Wire(login=False)
+    wire.initiator.login_request(keys, stage=1, following=3, **fields)
+    return status_of(wire)
+
+
+def other_pdu_during_login() -> int:
+    wire = Wire(login=False)
+    wire.initiator.login_request(wire.initiator.identity(), stage=1)
+    wire.pump()
+    wire.initiator.nop()
+    return status_of(wire)
+
+
+def back_to_security() -> int:
+    wire = Wire(login=False)
+    wire.initiator.login_request(wire.initiator.identity(), stage=1)
+    wire.pump()
+    wire.initiator.login_request({}, stage=0)
+    return status_of(wire)
+
+
+def beside(first_keys: dict[str, str], target_name: str = TARGET, **options: Any) -> int:
+    """A further connection of a session that has one."""
+    first = Wire(first_keys, directory=Directory(Entry(), Entry("iqn.2026-01.example:second")))
+    second = Initiator(target_name, **{"cid": 1, "tsih": first.initiator.tsih, **options})
+    second.keys = {}
+    status = refused(second, beside=first)
+    assert not first.connection.wants_close, "the session that is there is left alone"
+    return status
+
+
+def full(**limits: int) -> int:
+    wire = Wire(login=False)
+    wire.registry = SessionRegistry(**limits)
+    wire.connection.registry = wire.registry
+    wire.initiator.login()
+    return status_of(wire)
+
+
+# RFC 7143 11.13.5, one line for each row of its table that a login may come to: (class and detail, what leads there)
+STATUSES: dict[str, tuple[int, Any]] = {
+    "success": (0x0000, lambda: refused(Initiator())),
+    "target moved temporarily": (0x0101, lambda: refused(
+        Initiator(), directory=target(redirect=("192.0.2.9:3260", False)))),
+    "target moved permanently": (0x0102, lambda: refused(
+        Initiator(), directory=target(redirect=("192.0.2.9:3260", True)))),
+    "initiator error: a value out of range": (0x0200, lambda: refused(Initiator(keys={"MaxBurstLength": "1"}))),
+    "wrong secret": (0x0201, lambda: refused(
+        Initiator(chap=("alice", "correct-horse-baX")), directory=wants_chap("correct-horse-bat"))),
+    "wrong CHAP user": (0x0201, lambda: refused(
+        Initiator(chap=("bob", "correct-horse-bat")), directory=wants_chap("correct-horse-bat"))),
+    "no secret at all": (0x0201, lambda: refused(Initiator(), directory=wants_chap("correct-horse-bat"))),
+    "wrong secret for discovery": (0x0201, lambda: refused(
+        Initiator(chap=("alice", "correct-horse-baX"), discovery=True), directory=wants_chap("correct-horse-bat"))),
+    "initiator's name not admitted": (0x0202, lambda: refused(
+        Initiator(name="iqn.2026-01.example:stranger"),
+        directory=target(allows=lambda name, address: name == "iqn.2026-01.example:initiator"))),
+    "initiator's address not admitted": (0x0202, lambda: refused(
+        Initiator(), directory=target(allows=lambda name, address: address == "192.0.2.78"))),
+    "unknown target": (0x0203, lambda: refused(Initiator("iqn.2026-01.example:nowhere"))),
+    "target removed": (0x0204, lambda: refused(Initiator(), directory=gone(LoginStatus.TARGET_REMOVED))),
+    "unsupported version": (0x0205, lambda: first_request(NAMES, version_min=1, version_max=2)),
+    "too many connections": (0x0206, lambda: beside({"MaxConnections": "1"})),
+    "missing InitiatorName": (0x0207, lambda: first_request({"TargetName": TARGET})),
+    "missing TargetName": (0x0207, lambda: first_request({"InitiatorName": "iqn.2026-01.example:me"})),
+    "cannot be included in that session": (0x0208, lambda: beside(
+        {"MaxConnections": "2"}, "iqn.2026-01.example:second")),
+    "unknown session type": (0x0209, lambda: first_request({**NAMES, "SessionType": "Other"})),
+    "session that does not exist": (0x020A, lambda: refused(Initiator(tsih=77))),
+    "session of another initiator": (0x020A, lambda: beside(
+        {"MaxConnections": "2"}, name="iqn.2026-01.example:stranger")),
+    "another PDU during the login": (0x020B, other_pdu_during_login),
+    "a stage that is over": (0x020B, back_to_security),
+    "target error: no randomness left": (0x0300, lambda: refused(
+        Initiator(chap=("alice", "correct-horse-bat")), directory=no_randomness())),
+    "target is disabled": (0x0301, lambda: refused(Initiator(), directory=gone(LoginStatus.SERVICE_UNAVAILABLE))),
+    "out of sessions": (0x0302, lambda: full(max_sessions=0)),
+    "out of commands": (0x0302, lambda: full(credit=Credit(limit=0))),
+}  # fmt: skip
+
+
+def no_randomness() -> Directory:
+    challenges = Challenges(bytes)  # n zeros, again and again
+    challenges.fresh(16)
+    account = Account(credentials("alice", "correct-horse-bat"))
+    return Directory(authenticator=lambda: ChapAuthenticator(account, challenges))
+
+
+@pytest.mark.parametrize("case", STATUSES)
+def test_each_refusal_has_the_class_and_detail_of_the_standard(case: str) -> None:
+    expected, play = STATUSES[case]
+    assert f"{play():#06x}" == f"{expected:#06x}"
+
+
+def test_every_status_of_the_standard_is_in_that_table() -> None:
+    assert {status for status, _ in STATUSES.values()} == set(LoginStatus)
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    (lambda entries: entries.clear(), 0x0203),
+    (lambda entries: entries.update({TARGET: Entry()}), 0x0204),
+    (lambda entries: entries[TARGET].refused.add("iqn.2026-01.example:initiator"), 0x0202),
+    (lambda entries: setattr(entries[TARGET], "redirect", ("192.0.2.9:3260", False)), 0x0101),
+])  # fmt: skip
+def test_a_target_that_changes_its_mind_during_a_login_is_asked_again_at_its_end(change: Any, status: int) -> None:
+    wire = Wire(login=False)
+    wire.initiator.login_request(wire.initiator.identity(), stage=1)
+    wire.pump()
+    change(wire.directory.entries)
+    wire.initiator.login_request({}, stage=1, following=3)
+    assert status_of(wire) == status and len(wire.registry) == 0
 
 
 def test_refused_login_answers_with_the_status_and_closes() -> None:

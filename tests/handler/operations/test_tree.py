@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Optional
 
 from tests.handler.daemon import Desk, run_desk
+from tests.handler.engine import Client
 
-IQN = "iqn.2013-10.com.redhat"
+IQN, OTHER = "iqn.2013-10.com.redhat", "iqn.2013-10.com.redhat:other"
 HOST = "iqn.1994-05.com.redhat:cf75c8d4274d"
 
 
@@ -61,6 +64,32 @@ def test_a_disabled_target_is_found_by_nobody(tmp_path: Path) -> None:
         assert not desk.directory.targets[IQN].allows(HOST, "127.0.0.1")
         assert (await desk.do("target.enable", target=IQN))["changed"]
         assert target.allows(HOST, "127.0.0.1") and target.listening
+
+    run_desk(tmp_path, scenario)
+
+
+def test_who_comes_to_a_target_that_is_not_served_hears_why(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await filled(desk)
+        await desk.do("target.create", target=OTHER)
+        (portal,) = desk.directory.targets[OTHER].listening
+
+        async def status() -> Optional[int]:
+            client = Client(*await asyncio.open_connection(portal.address, portal.port), name=HOST)
+            client.initiator.target_name = IQN
+            await client.login()
+            client.close()
+            return client.initiator.login_status
+
+        assert await status() == 0  # the numbers: RFC 7143 11.13.5
+        await desk.do("target.disable", target=IQN)
+        assert await status() == 0x0301
+        await desk.do("target.enable", target=IQN)
+        assert await status() == 0
+        await desk.do("target.delete", target=IQN)
+        assert await status() == 0x0204
+        reasons = [denial["reason"] for denial in (await desk.do("why-denied"))["items"]]
+        assert "target list" in reasons[0] and f"target enable {IQN}" in reasons[1] and len(reasons) == 2
 
     run_desk(tmp_path, scenario)
 
