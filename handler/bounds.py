@@ -19,6 +19,8 @@ from .targets import TargetDirectory
 SPARE_DESCRIPTORS = 256
 """For disks, sockets of clients and libraries, beside the connections."""
 KIB, MIB = 1 << 10, 1 << 20
+CRC32C = ("CRC32C",)
+"""The digests taken where one is required."""
 
 
 def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFront:
@@ -47,6 +49,8 @@ def make_front(loop: asyncio.AbstractEventLoop, settings: Settings) -> IscsiFron
         recovery_seconds=float(settings.recovery_seconds),
         default_time2retain=settings.retain_seconds,
         kept_bytes=settings.kept_mib * MIB,
+        header_digests=DEFAULTS.header_digests if settings.required_digests == "none" else CRC32C,
+        data_digests=CRC32C if settings.required_digests == "both" else DEFAULTS.data_digests,
     )
     pool = BufferPool(settings.buffer_mib * MIB)
     raise_descriptor_limit(settings.max_connections + SPARE_DESCRIPTORS)

@@ -96,6 +96,9 @@ class Settings:
     login_delay_seconds: int = field(
         default=5, metadata={"help": "how long at most the answer to a failed login waits; 0: it doesn't"}
     )
+    required_digests: str = field(
+        default="none", metadata={"help": "CRC32C digests that every session must have: none, header or both"}
+    )
     session_commands: int = field(default=128, metadata={"help": "commands a session may have outstanding"})
     max_commands: int = field(default=262144, metadata={"help": "commands outstanding of all sessions (their windows)"})
     max_commands_per_address: int = field(default=65536, metadata={"help": "the same, of one address"})
@@ -135,6 +138,8 @@ class Settings:
         if self.chap_weakest_algorithm not in CHAP_ALGORITHMS:
             words = ", ".join(CHAP_ALGORITHMS)
             raise ConfigError(f"chap_weakest_algorithm is one of {words}, not {self.chap_weakest_algorithm!r}")
+        if self.required_digests not in ("none", "header", "both"):
+            raise ConfigError(f"required_digests is none, header or both, not {self.required_digests!r}")
         if not 1 <= self.chap_shortest_secret_bytes <= 255:
             raise ConfigError(f"chap_shortest_secret_bytes is 1 to 255, not {self.chap_shortest_secret_bytes}")
         if self.user and self.lio == "on":

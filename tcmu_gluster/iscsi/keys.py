@@ -71,8 +71,8 @@ class Key:
 # fmt: off
 TABLE: dict[str, Key] = {key.name: key for key in (
     #   name                        rule             default     when           lowest, highest, ours
-    Key("HeaderDigest",             Rule.LIST,       "None",     When.OPERATIONAL, ours="digests"),
-    Key("DataDigest",               Rule.LIST,       "None",     When.OPERATIONAL, ours="digests"),
+    Key("HeaderDigest",             Rule.LIST,       "None",     When.OPERATIONAL, ours="header_digests"),
+    Key("DataDigest",               Rule.LIST,       "None",     When.OPERATIONAL, ours="data_digests"),
     Key("MaxConnections",           Rule.MINIMUM,    1,          _TRANSFER,     1, 65535, "max_connections"),
     Key("SendTargets",              Rule.DECLARE,    "",         When.FULL_FEATURE),
     Key("TargetName",               Rule.DECLARE,    "",         LOGIN),

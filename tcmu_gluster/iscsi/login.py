@@ -211,7 +211,15 @@ class Login:
         transit = wants_transit and (stage is not Stage.SECURITY or self._authenticated)
         if transit:
             self.stage = afterwards
+            if afterwards is Stage.FULL_FEATURE and not self.discovery:
+                self._demand_digests()
         return self._pack(answers, transit)
+
+    def _demand_digests(self) -> None:
+        """At the end: what the administrator asks for has been agreed on. Raises LoginError."""
+        for kind in ("header", "data"):
+            if getattr(self.parameters, f"{kind}_digest") not in getattr(self._settings, f"{kind}_digests"):
+                raise LoginError(LoginStatus.INITIATOR_ERROR, f"the initiator takes no CRC32C {kind} digest")
 
     def _pack(self, answers: Pairs, transit: bool) -> Answer:
         data = encode(answers)

@@ -15,8 +15,9 @@ class Settings:
     max_outstanding_r2t: int = 4
     initial_r2t: bool = False
     immediate_data: bool = True
-    digests: tuple[str, ...] = ("None", "CRC32C")
-    """Digests this target takes; the initiator's order of preference decides."""
+    header_digests: tuple[str, ...] = ("None", "CRC32C")
+    data_digests: tuple[str, ...] = ("None", "CRC32C")
+    """Digests this target takes; the initiator's order of preference decides. Without "None" there must be one."""
     max_connections: int = 8
     """Connections of one session."""
     error_recovery_level: int = 2

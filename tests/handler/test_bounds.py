@@ -24,7 +24,7 @@ def test_every_bound_reaches_the_engine() -> None:
             error_recovery_level=1, ping_seconds=6, data_seconds=9, buffer_mib=2, connection_buffer_mib=1,
             address_buffer_mib=3,
             login_delay_seconds=7, recovery_seconds=2, retain_seconds=8, kept_mib=4, slow_reader_seconds=12,
-            slow_reader_kib=16, logout_seconds=13,
+            slow_reader_kib=16, logout_seconds=13, required_digests="header",
         )  # fmt: skip
         front = make_front(asyncio.get_running_loop(), given)
         limits = front.admission.limits
@@ -39,6 +39,7 @@ def test_every_bound_reaches_the_engine() -> None:
         assert (settings.recovery_seconds, settings.default_time2retain, settings.kept_bytes) == (2.0, 8, 4 << 20)
         assert (settings.slow_reader_seconds, settings.slow_reader_bytes) == (12.0, 16 << 10)
         assert (settings.closing_seconds, settings.address_buffer_bytes) == (13.0, 3 << 20)
+        assert (settings.header_digests, settings.data_digests) == (("CRC32C",), ("None", "CRC32C"))
         assert front.registry.max_sessions == 11
         assert (front.registry.credit.limit, front.registry.credit.per_address) == (90, 60)
         assert front.shares.of("192.0.2.1").limit_bytes == 3 << 20
@@ -76,6 +77,7 @@ def test_a_failed_login_need_not_wait() -> None:
     {"logout_seconds": 65536}, {"recovery_seconds": 0}, {"retain_seconds": 3601}, {"kept_mib": 0},
     {"address_buffer_mib": 0},
     {"login_seconds": 0}, {"chap_weakest_algorithm": "md4"}, {"chap_shortest_secret_bytes": 0},
+    {"required_digests": "data"},
     {"user": "x", "lio": "on"},
 ])  # fmt: skip
 def test_bounds_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:

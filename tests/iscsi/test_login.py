@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
@@ -155,6 +156,24 @@ def test_discovery_session_needs_no_target() -> None:
     assert login.discovery and login.entry is None
     assert ("MaxBurstLength", "Irrelevant") in decode(answer.data)
     assert "TargetPortalGroupTag" not in dict(decode(answer.data))
+
+
+@pytest.mark.parametrize(("header", "data", "status"), [
+    ("None,CRC32C", "None,CRC32C", 0), ("CRC32C", "None", 0x0200), ("None", "CRC32C", 0x0200), ("", "", 0x0200),
+])  # fmt: skip
+def test_a_digest_that_is_required_is_chosen_or_the_login_fails(header: str, data: str, status: int) -> None:
+    settings = replace(DEFAULTS, header_digests=("CRC32C",), data_digests=("CRC32C",))
+    wire = Wire(login=False, settings=settings)
+    offered = {"HeaderDigest": header, "DataDigest": data}
+    wire.initiator.keys = {key: value for key, value in offered.items() if value}
+    wire.initiator.login()
+    wire.pump()
+    assert wire.initiator.login_status == status
+    assert (wire.initiator.header_digest, wire.initiator.data_digest) == (not status, not status)
+    if not status:
+        task = wire.read(0, 512)
+        wire.pump()
+        assert task.status == 0
 
 
 # -- authentication ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import select
 import socket
 import statistics
 import sys
@@ -35,29 +36,47 @@ PHASES = ("alone", "idle", "logins")
 class GoodSession:
     """One initiator with a blocking socket."""
 
-    def __init__(self, port: int, iqn: str, name: str = "iqn.2026-01.example:good") -> None:
+    def __init__(self, port: int, iqn: str, name: str = "iqn.2026-01.example:good", **options: Any) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 10, (GOOD_ADDRESS, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._initiator = Initiator(iqn, name, chap=(USER, PASSWORD), algorithms="7,5")
-        self._initiator.login()
-        while not self._initiator.full_feature:
-            self._exchange()
+        self.initiator = Initiator(iqn, name, chap=(USER, PASSWORD), algorithms="7,5", **options)
+        self.initiator.login()
+        while not self.initiator.full_feature:
+            self.exchange()
         self.read()  # the unit attention
 
-    def _exchange(self) -> None:
-        self._socket.sendall(self._initiator.take())
+    def exchange(self) -> None:
+        """Send what is queued, and take what comes."""
+        self._socket.sendall(self.initiator.take())
         data = self._socket.recv(1 << 20)
-        assert data, f"the target closed the good connection (login status {self._initiator.login_status})"
-        self._initiator.feed(data)
+        assert data, f"the target closed the good connection (login status {self.initiator.login_status})"
+        self.initiator.feed(data)
+
+    def send(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._socket.sendall(data)
+
+    def silent(self, seconds: float) -> bool:
+        """Send what is queued; whether nothing comes for so long."""
+        self.send(self.initiator.take())
+        return not select.select([self._socket], [], [], seconds)[0]
+
+    def close(self) -> None:
+        """End it, without a word."""
+        self._socket.close()
 
     def read(self) -> int:
         """One READ of 4 KiB; its status."""
-        task = self._initiator.scsi(READ_10, read=4096)
+        return int(self.run(READ_10, read=4096).status)
+
+    def run(self, cdb: bytes, **options: Any) -> Any:
+        """One command to its end."""
+        task = self.initiator.scsi(cdb, **options)
         while task.status is None:
-            self._exchange()
-        del self._initiator.tasks[task.tag]
-        self._initiator.every.clear()
-        return task.status
+            self.exchange()
+        del self.initiator.tasks[task.tag]
+        self.initiator.every.clear()
+        return task
 
     def latencies(self, seconds: float) -> list[float]:
         """One READ after the other: how long each took, in microseconds."""
@@ -110,13 +129,15 @@ def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any, 
 
 
 @contextlib.contextmanager
-def protected_export() -> Iterator[Export]:
+def protected_export(**settings: str) -> Iterator[Export]:
     """A disk in memory behind a password."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "secret")
         file.touch(0o600)
         file.write_text(PASSWORD)
-        with Export("memory:flood", "--size", "16M", "--chap", f"{USER}:{file}") as export:
+        export = Export("memory:flood", "--size", "16M", "--chap", f"{USER}:{file}")
+        export.environment.update({f"TCMU_GLUSTER_{name.upper()}": value for name, value in settings.items()})
+        with export:
             yield export
 
 
