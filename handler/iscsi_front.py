@@ -24,6 +24,7 @@ from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.directory import Directory
 from tcmu_gluster.iscsi.login import Refusal
+from tcmu_gluster.iscsi.pace import Pace
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tcmu_gluster.iscsi.task_set import (
@@ -54,8 +55,8 @@ class Peer:
     """One accepted socket and its connection."""
 
     __slots__ = (
-        "_flush_due", "_pending", "_reading", "_taken_bytes", "_writing", "address", "connection", "front", "in_login",
-        "session", "sock", "stuck_at",
+        "_flush_due", "_incoming", "_pending", "_reading", "_taken_bytes", "_writing", "address", "connection", "front",
+        "in_login", "session", "sock", "stuck_at",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class Peer:
         self._reading = self._writing = self._flush_due = False
         self.stuck_at: Optional[float] = None
         self._taken_bytes = 0
+        self._incoming = Pace(front.settings.slow_sender_seconds, front.settings.slow_sender_bytes)
         self.in_login = True
         """Counted among the connections that have not logged in."""
         self._want_input()
@@ -91,6 +93,7 @@ class Peer:
         if not count:
             self.lost("the initiator closed the connection")
             return
+        self._incoming.moved += count
         connection.received(count, self.front.loop.time())
         self.run()
 
@@ -203,6 +206,7 @@ class Peer:
 
     def writable(self) -> None:
         """The socket takes more."""
+        self.connection.taken(self.front.loop.time())
         if self._pending:
             self._send(self._pending)
         if not self._pending and self._writing:
@@ -231,7 +235,7 @@ class Peer:
     # -- time and end --------------------------------------------------------------------------------------------
 
     def look_at_clock(self, now: float) -> None:
-        """Deadlines of the connection, and of a peer that takes nothing."""
+        """Deadlines of the connection, and of a peer that takes nothing, or sends next to nothing of what is due."""
         deadline = self.connection.next_deadline()
         if deadline is not None and now >= deadline:
             self.connection.handle_timeout(now)
@@ -242,6 +246,8 @@ class Peer:
                 self.lost("the initiator takes its answers too slowly")
             else:
                 self.stuck_at, self._taken_bytes = now, 0
+        if self._incoming.too_slow(now, self.connection.owes and self._reading):
+            self.lost("the initiator sends what it has begun too slowly")
 
     def lost(self, why: str) -> None:
         """The transport ends here."""

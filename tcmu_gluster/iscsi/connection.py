@@ -59,7 +59,7 @@ from tcmu_gluster.iscsi.task_set import (
 )
 from tcmu_gluster.iscsi.text import encode
 from tcmu_gluster.iscsi.transfer import Intake
-from tcmu_gluster.scsi.command import ABORTED, Done, Function, Response
+from tcmu_gluster.scsi.command import ABORTED, Done, Response
 
 
 def _nothing() -> None:
@@ -171,6 +171,18 @@ class Connection:
     def wants_close(self) -> bool:
         """True when the shell shall close the socket, once it has sent what data_to_send() still returns."""
         return self.state in (State.CLOSING, State.DEAD)
+
+    @property
+    def owes(self) -> bool:
+        """Whether the initiator has begun something, after its login, that it has yet to finish."""
+        full_feature = self._full_feature
+        unfinished = self.framing.unfinished or self.intake.open_bursts > 0
+        return full_feature is not None and (unfinished or full_feature.negotiating)
+
+    def taken(self, now: float) -> None:
+        """The transport takes what waits for it: the initiator lives, even if its answers are still to come."""
+        self.now = self._heard = now
+        self._asked_at = None
 
     def closed(self, now: float, why: str = "the initiator closed the connection") -> None:
         """The socket is closed, by either side. Commands that still execute must still be completed."""
@@ -384,7 +396,7 @@ class Connection:
         self._stop(event, why)
         if session.connections.get(self.cid) is self:
             del session.connections[self.cid]
-        self._abort_executing(session)
+        recovery.abort_executing(self, session)
         self.wake()
 
     def _acknowledge(self, exp_stat_sn: int) -> None:
@@ -436,15 +448,3 @@ class Connection:
         events[:] = [event for event in events if not isinstance(event, IscsiCommand)]
         for command in waiting:
             self.complete(command, ABORTED)
-
-    def _abort_executing(self, session: Session) -> None:
-        """The session lives on, but tasks belong to the connection they came over (RFC 7143 4.2.2)."""
-        if session.ended:
-            return
-        for task in session.tasks.allegiant_to(self):
-            request = IscsiTaskManagement(
-                Function.ABORT_TASK, session.nexus, lun=task.lun, referenced_tag=task.tag, tag=NO_TAG
-            )
-            request.asked = False
-            self.emit(request)
-            del session.tasks[task.tag]  # the initiator may use the tag again

@@ -345,6 +345,11 @@ class Framing:
         """Whether a large data segment is on its way."""
         return self._landing is not None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of a PDU is here whose rest isn't."""
+        return bool(self._end) or self._landing is not None
+
     def divert(self, command: IscsiCommand) -> None:
         """The command has ended (another connection's doing): what is still to land for it is dropped."""
         landing = self._landing

@@ -70,6 +70,11 @@ class FullFeature:
                 table[opcode] = self.not_in_discovery
         return table
 
+    @property
+    def negotiating(self) -> bool:
+        """Whether the initiator has a text request to finish, or an answer to fetch the rest of."""
+        return self._text.collecting or bool(self._text_rest)
+
     # -- numbering -------------------------------------------------------------------------------------------------
 
     def _in_turn(self, request: Any, action: Callable[[], None]) -> None:

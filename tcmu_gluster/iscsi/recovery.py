@@ -47,6 +47,19 @@ def retains(session: Session) -> bool:
     return session.parameters.error_recovery_level == 2 and not session.ended
 
 
+def abort_executing(connection: Connection, session: Session) -> None:
+    """The session lives on, but tasks belong to the connection they came over (RFC 7143 4.2.2)."""
+    if session.ended:
+        return
+    for task in session.tasks.allegiant_to(connection):
+        request = IscsiTaskManagement(
+            Function.ABORT_TASK, session.nexus, lun=task.lun, referenced_tag=task.tag, tag=NO_TAG
+        )
+        request.asked = False
+        connection.emit(request)
+        del session.tasks[task.tag]  # the initiator may use the tag again
+
+
 def keep_tasks(connection: Connection, session: Session, now: float, *, free: bool) -> None:
     """The connection has stopped: its tasks wait."""
     intake, responder, keeper = connection.intake, connection.responder, connection.output.keeper

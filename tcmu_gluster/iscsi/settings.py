@@ -56,6 +56,9 @@ class Settings:
     slow_reader_seconds: float = 30.0
     slow_reader_bytes: int = 128 << 10
     """A connection whose socket takes less than this in slow_reader_seconds while answers wait is closed."""
+    slow_sender_seconds: float = 60.0
+    slow_sender_bytes: int = 64 << 10
+    """One that sends less than this in slow_sender_seconds, while the rest of a PDU, Data-Out or text is due, too."""
 
 
 DEFAULTS = Settings()

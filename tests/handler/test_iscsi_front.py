@@ -219,6 +219,63 @@ def test_a_peer_that_takes_a_trickle_is_dropped_too_and_one_that_takes_enough_is
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("begun", ["a header", "data", "text"])
+def test_a_peer_that_never_finishes_what_it_has_begun_is_dropped_even_if_it_lives(begun):
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            initiator = client.initiator
+            if begun == "text":
+                initiator.text({"SendTargets": ""}, final=False, continues=True)
+            else:
+                initiator.answer_r2t = begun == "a header"
+                initiator.scsi(write_10(0, 128), data_out=bytes(65536), immediate_data=0)
+            stream = initiator.take()
+            client.writer.write(stream[:20] if begun == "a header" else stream)
+            (peer,) = running.front.peers
+            while not peer.connection.owes:
+                await asyncio.sleep(0.001)
+            for now in (1000.0, 1029.0, 1059.9):
+                peer.connection.taken(now)
+                peer.connection._progress = now
+                peer.look_at_clock(now)
+            assert peer in running.front.peers
+            peer._incoming.moved = DEFAULTS.slow_sender_bytes
+            peer.look_at_clock(1060.0)
+            assert peer in running.front.peers, "slow is not too slow"
+            peer.connection.taken(1119.9)
+            peer.connection._progress = 1119.9
+            peer.look_at_clock(1120.0)
+            assert peer not in running.front.peers and "too slowly" in peer.connection.why
+
+    asyncio.run(story())
+
+
+def test_a_peer_that_takes_its_answers_slowly_but_steadily_lives():
+    """Its ping stands behind what it takes: seconds of it, on a slow line."""
+
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            (peer,) = running.front.peers
+            for _ in range(40):
+                client.initiator.scsi(read_10(0, 2048), read=1 << 20)
+            client.writer.write(client.initiator.take())
+            while peer.stuck_at is None:
+                await asyncio.sleep(0.001)
+            peer.connection._heard, peer.connection._asked_at = -1000.0, -500.0
+            await client.reader.read(1 << 20)
+            while peer.connection._heard < 0:
+                await asyncio.sleep(0.001)
+            assert peer.connection._asked_at is None
+            peer.look_at_clock(running.front.loop.time())
+            assert peer in running.front.peers
+
+    asyncio.run(story())
+
+
 def test_idle_connections_of_one_address_are_limited_and_others_log_in(caplog):
     async def story():
         admission = Admission(Limits(logins_per_address=8))

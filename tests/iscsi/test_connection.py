@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tracemalloc
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from tcmu_gluster.iscsi import framing, pdu
 from tcmu_gluster.iscsi.buffers import BufferPool
+from tcmu_gluster.iscsi.chap import Account, Challenges, ChapAuthenticator, credentials
 from tcmu_gluster.iscsi.life import State
+from tcmu_gluster.iscsi.login import Stage
 from tcmu_gluster.iscsi.pdu import LoginStatus
 from tcmu_gluster.iscsi.settings import Settings
 from tcmu_gluster.iscsi.task_set import ConnectionJoined, SessionEnded, SessionStarted
@@ -57,6 +60,86 @@ def test_a_login_that_stalls_is_dropped() -> None:
     assert not wire.connection.wants_close
     pass_time(wire, 15)
     assert wire.connection.state is State.DEAD and wire.connection.next_deadline() is None
+
+
+@pytest.mark.parametrize("stage", ["nothing", "half a request", "security", "operational"])
+def test_a_login_has_one_bound_however_busy_it_is(stage: str) -> None:
+    """The time of a login is counted from its connection, and no stage of it begins anew."""
+    account = Account(credentials("alice", "correct-horse-bat"))
+    directory = Directory(authenticator=lambda: ChapAuthenticator(account, Challenges(os.urandom)))
+    wire = Wire(login=False, settings=TIMES, directory=directory if stage == "security" else None)
+    initiator, connection = wire.initiator, wire.connection
+    expected = {"security": Stage.SECURITY, "operational": Stage.OPERATIONAL}.get(stage, Stage.START)
+    for second in range(1, 15):
+        pass_time(wire, float(second))
+        if stage == "half a request":
+            wire.give(b"\x43")
+        elif stage != "nothing":
+            security = stage == "security"
+            keys = {"AuthMethod": "CHAP"} if security else {}
+            initiator.login_request({**initiator.identity(), **keys} if second == 1 else {}, stage=0 if security else 1)
+            wire.give(initiator.take())
+            assert pdu.LOGIN_RESPONSE.unpack(wire.fetch()).status == 0
+    assert connection._login.stage is expected and connection.state is State.LOGIN
+    pass_time(wire, 14.9)
+    assert connection.state is State.LOGIN
+    pass_time(wire, 15.0)
+    assert connection.state is State.DEAD and "too long" in connection.why
+
+
+def test_what_the_transport_takes_is_a_sign_of_life() -> None:
+    """A ping stands behind the answers that wait: whoever is still taking those can't have heard it."""
+    wire = Wire(settings=TIMES)
+    pass_time(wire, 10)
+    wire.connection.taken(19.0)
+    pass_time(wire, 28.9)
+    assert wire.connection.state is State.FULL_FEATURE
+    pass_time(wire, 39.0)
+    assert wire.connection.state is State.DEAD and "answer" in wire.connection.why
+
+
+def test_what_an_initiator_has_begun_is_owed_until_it_is_whole() -> None:
+    wire = Wire()
+    connection, initiator = wire.connection, wire.initiator
+    assert not connection.owes
+    wire.read(0, 512)
+    stream = initiator.take()
+    wire.give(stream[:20])
+    assert connection.owes, "half a header"
+    wire.give(stream[20:])
+    assert not connection.owes
+    initiator.feed(wire.fetch())
+
+    initiator.answer_r2t = False
+    task = wire.write(0, b"w" * 65536, immediate_data=0)
+    wire.pump()
+    assert connection.owes, "Data-Out"
+    (r2t,) = initiator.answers(pdu.Opcode.R2T)
+    initiator.data_out(task, 0, 65536, r2t.fields.target_transfer_tag)
+    stream = initiator.take()
+    wire.give(stream[:40_000])
+    assert connection.framing.landing and connection.owes
+    wire.give(stream[40_000:])
+    wire.pump()
+    assert task.status == 0 and not connection.owes
+
+    tag = initiator.text({"SendTargets": ""}, final=False, continues=True)
+    wire.pump()
+    assert connection.owes, "the rest of a text request"
+    answer = initiator.answers(pdu.Opcode.TEXT_RESPONSE)[-1].fields
+    initiator.text({}, initiator_task_tag=tag, target_transfer_tag=answer.target_transfer_tag)
+    wire.pump()
+    assert not connection.owes
+
+
+def test_the_rest_of_a_long_text_answer_is_owed() -> None:
+    entries = [Entry(f"iqn.2026-01.example:{number}") for number in range(20)]
+    initiator = Initiator(discovery=True)
+    initiator.keys = {"MaxRecvDataSegmentLength": "512"}
+    wire = Wire(initiator=initiator, directory=Directory(*entries))
+    initiator.text({"SendTargets": "All"})
+    wire.pump()
+    assert initiator.answers(pdu.Opcode.TEXT_RESPONSE)[0].fields.continues and wire.connection.owes
 
 
 def test_a_silent_initiator_is_pinged_and_dropped_when_it_stays_silent() -> None:
