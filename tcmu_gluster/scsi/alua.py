@@ -1,6 +1,6 @@
 """Target ports, their groups and asymmetric access states (ALUA), as one unit sees them.
 
-Source: SPC-4 "Target port and logical unit accessibility"; REPORT and SET TARGET PORT GROUPS under their names.
+Source: SPC-4 5.16.2; 6.37 and 6.45, REPORT and SET TARGET PORT GROUPS.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ SETTABLE = frozenset((0x0, 0x1, 0x2, 0x3))
 NO_STATUS, BY_COMMAND, IMPLICITLY = 0, 1, 2  # STATUS CODE: what changed the state last
 
 # What still works, as (operation code, service action); everything else ends NOT READY with the state's code.
+# Source: SPC-4 5.16.2.4.4, 5.16.2.4.5, 5.16.2.5; what a device server "may" support besides is not there.
 _ALWAYS = frozenset((
     (0x12, None), (0xA0, None), (0x03, None),  # INQUIRY, REPORT LUNS, REQUEST SENSE
     (0xA3, 0x0A), (0x3C, None), (0x3B, None),  # REPORT TARGET PORT GROUPS, READ BUFFER, WRITE BUFFER
@@ -78,6 +79,8 @@ SET_GROUP = Layout("set target port group descriptor", 4, (
     Int("target_port_group", 2, 2),
 ))  # fmt: skip
 PLAIN, EXTENDED = 0b000, 0b001  # PARAMETER DATA FORMAT
+NOT_CONNECTED = 0b001
+"""What INQUIRY says of a unit through a port in the unavailable state.  Source: SPC-4 5.16.2.4.5, 6.6.2."""
 MOST_PORTS = 255
 
 
@@ -154,6 +157,10 @@ class Ports:
         if not self.unit.options.ports:
             return 0
         return 3 if self.unit.commands.find(0xA4, 0x0A) is not None else 1
+
+    def qualifier(self, nexus: Nexus) -> int:
+        """PERIPHERAL QUALIFIER of INQUIRY data: whether a nexus comes through a port that is unavailable."""
+        return NOT_CONNECTED if self.state_for(nexus) is AccessState.UNAVAILABLE else 0
 
     @property
     def restricting(self) -> bool:
@@ -232,7 +239,9 @@ def set_target_port_groups(unit: LogicalUnit, command: Command) -> Response:
     if not length:
         return GOOD
     data = buffers.gather(command.data_out, min(length, command.data_out_bytes))
-    if len(data) != length or length % SET_GROUP.size_bytes:
+    if length % SET_GROUP.size_bytes:
+        raise InvalidFieldInCdb("parameter_list_length")  # SPC-4 6.45
+    if len(data) != length:
         raise ParameterListLengthError()
     states: dict[int, AccessState] = {}
     here = {port.group for port in unit.ports.of(command.nexus.target_name)}

@@ -28,7 +28,6 @@ from tcmu_gluster.scsi.sense import (
     InvalidFieldInCdb,
     ParameterListLengthError,
     SenseKey,
-    UnitAttention,
     pack_sense,
 )
 from tcmu_gluster.wire.layout import Layout
@@ -190,10 +189,9 @@ class _SegmentCopy:
         if unit is self._unit or unit in self._copy.met:
             return
         self._copy.met[unit] = unit.copies.resets
-        asc = unit.attentions.take(nexus)
-        if asc is not None:
-            unit.look_again()
-            failed = PartFailed(party.side.role, UnitAttention(asc).response(unit.descriptor_sense))
+        attention = unit.hear(nexus)
+        if attention is not None:
+            failed = PartFailed(party.side.role, attention.response(unit.descriptor_sense))
             raise CopyAborted(
                 Asc.THIRD_PARTY_DEVICE_FAILURE, self._segment.number, pointer=party.at, in_list=True, failed=failed
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import PENDING, Backend, Map, Read
@@ -96,6 +96,7 @@ class LogicalUnit:
         self._not_ready: Optional[Asc] = None
         self._protected: set[Nexus] = set()
         self._inventories: dict[Nexus, Callable[[], Sequence[int]]] = {}
+        self._neighbours: dict[Nexus, Callable[[], Iterable[LogicalUnit]]] = {}
         self._rows = rows
         self._use_capabilities()
         self.modes = ModePages(rows_for(self.thin))
@@ -211,10 +212,9 @@ class LogicalUnit:
         """In order of precedence: attention, access state, reservation, readiness, write protection, fields."""
         gates = entry.gates
         if self.attentions.pending and not gates & Gate.ATTENTION and not command.is_part:
-            asc = self.attentions.take(command.nexus)
-            if asc is not None:
-                self.look_again()
-                raise UnitAttention(asc)
+            attention = self.hear(command.nexus)
+            if attention is not None:
+                raise attention
         if self.ports.restricting:
             self.ports.check(command)
         if self.reserved.held and not self.reserved.allows(command):
@@ -249,6 +249,24 @@ class LogicalUnit:
             error.locate(command.entry.layout)
         assert isinstance(error, StatusError)
         return error.response(self.descriptor_sense)
+
+    def hear(self, nexus: Nexus) -> Optional[UnitAttention]:
+        """The next unit attention of a nexus, which is thereby cleared; None if there is none."""
+        attention = self.attentions.take(nexus)
+        if attention is not None:
+            self.look_again()
+            if attention.asc == Asc.REPORTED_LUNS_DATA_CHANGED:
+                self.luns_heard(nexus)
+        return attention
+
+    def luns_heard(self, nexus: Nexus) -> None:
+        """A nexus knows that its LUNs changed: it need not hear so at the others (LUICLR of VPD page 86h)."""
+        for unit in self._neighbours.get(nexus, self._alone)():
+            unit.attentions.clear(nexus, Asc.REPORTED_LUNS_DATA_CHANGED)
+            unit.look_again()
+
+    def _alone(self) -> Sequence[LogicalUnit]:
+        return (self,)
 
     def _tell(self, command: Command, error: BaseException) -> None:
         if self.report is not None:
@@ -340,13 +358,19 @@ class LogicalUnit:
         nexus: Nexus,
         *,
         inventory: Optional[Callable[[], Sequence[int]]] = None,
+        neighbours: Optional[Callable[[], Iterable[LogicalUnit]]] = None,
         write_protected: bool = False,
         attention: Optional[Asc] = Asc.POWER_ON_OCCURRED,
     ) -> None:
-        """A nexus came into being. inventory() gives the LUNs its target shows; attention is the first it hears."""
+        """A nexus came into being. attention is the first it hears.
+
+        inventory() gives the LUNs that its target shows, neighbours() the units behind them (this one, too).
+        """
         self.attentions.attach(nexus, attention)
         if inventory is not None:
             self._inventories[nexus] = inventory
+        if neighbours is not None:
+            self._neighbours[nexus] = neighbours
         self.reserved.attach(nexus)
         self._protected.discard(nexus)
         if write_protected:
@@ -358,6 +382,7 @@ class LogicalUnit:
         self.attentions.detach(nexus)
         self.reserved.detach(nexus)
         self._inventories.pop(nexus, None)
+        self._neighbours.pop(nexus, None)
         self._protected.discard(nexus)
         self.medium.keep(nexus, False)
         self.echo.forget(nexus)

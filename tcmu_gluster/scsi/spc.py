@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from tcmu_gluster.scsi import buffers, vpd
 from tcmu_gluster.scsi.command import GOOD, Command, Response, lun_field
 from tcmu_gluster.scsi.mode_pages import ALL_PAGES, ALL_SUBPAGES, Pages
 from tcmu_gluster.scsi.sense import (
-    Asc,
+    CheckCondition,
     InvalidFieldInCdb,
     InvalidFieldInParameterList,
+    LunNotSupported,
+    NotReady,
     ParameterListLengthError,
-    SenseKey,
-    pack_sense,
 )
 from tcmu_gluster.wire.layout import Bit, Bits, Blob, Const, Int, Layout
 
@@ -104,19 +104,21 @@ def test_unit_ready(unit: LogicalUnit, command: Command) -> Response:
 
 
 def request_sense(unit: LogicalUnit, command: Command) -> Response:
-    """REQUEST SENSE: a pending unit attention (cleared by that), else why the unit isn't ready.  Source: SPC-4 6.39."""
+    """REQUEST SENSE: why the unit isn't operational, else a pending unit attention (cleared by that).
+
+    In the standard's order, so that who polls for progress hears of it and not of what happened to others.
+    Source: SPC-4 6.39.
+    """
     fields = command.fields
-    key, asc = SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE_INFORMATION
-    attention, trouble = unit.attentions.take(command.nexus), unit.background.trouble()
-    if attention is not None:
-        key, asc = SenseKey.UNIT_ATTENTION, attention
-        unit.look_again()
-    elif trouble is not None:
-        return reply(command, trouble.sense(bool(fields.desc)), fields.allocation_length)
-    elif unit.not_ready is not None:
-        key, asc = SenseKey.NOT_READY, unit.not_ready
-    data = pack_sense(key, asc, descriptor=bool(fields.desc))
-    return reply(command, data, fields.allocation_length)
+    condition: Optional[CheckCondition]
+    if unit.ports.qualifier(command.nexus):
+        condition = LunNotSupported()
+    else:
+        condition = unit.background.trouble()
+        if condition is None and unit.not_ready is not None:
+            condition = NotReady(unit.not_ready)
+    condition = condition or unit.hear(command.nexus) or CheckCondition()  # NO SENSE
+    return reply(command, condition.sense(bool(fields.desc)), fields.allocation_length)
 
 
 def inquiry(unit: LogicalUnit, command: Command) -> Response:
@@ -127,12 +129,14 @@ def inquiry(unit: LogicalUnit, command: Command) -> Response:
         if page is None or not page.is_there(unit, command.nexus):
             raise InvalidFieldInCdb("page_code")
         data = page.build(unit, command.nexus)
-        header = vpd.HEADER.pack(page_code=page.page_code, page_length=len(data))
+        qualifier = unit.ports.qualifier(command.nexus)
+        header = vpd.HEADER.pack(peripheral_qualifier=qualifier, page_code=page.page_code, page_length=len(data))
         return reply(command, header + data, fields.allocation_length)
     if fields.page_code:
         raise InvalidFieldInCdb("page_code")
     identity = unit.identity
     return reply(command, STANDARD_INQUIRY.pack(
+        peripheral_qualifier=unit.ports.qualifier(command.nexus),
         rmb=unit.options.removable,
         tpgs=unit.ports.tpgs if command.nexus.target_name else 0,
         multip=len(unit.ports.ports) > 1,
@@ -159,8 +163,7 @@ def inquiry_without_unit(command: Command, fields: Any) -> Response:
 def report_luns(unit: LogicalUnit, command: Command) -> Response:
     """REPORT LUNS, through a unit: what its target shows to this nexus; clears REPORTED LUNS DATA HAS CHANGED."""
     response = luns_reply(command, command.fields, unit.inventory(command))
-    unit.attentions.clear(command.nexus, Asc.REPORTED_LUNS_DATA_CHANGED)
-    unit.look_again()
+    unit.luns_heard(command.nexus)
     return response
 
 

@@ -145,8 +145,13 @@ class Target:
         def inventory() -> Sequence[int]:
             return tuple(self._views.get(nexus, ()))
 
+        def neighbours() -> set[LogicalUnit]:
+            return set(self._views.get(nexus, {}).values())
+
         unit.ports.put(self.name, self.ports, self.access)
-        unit.attach(nexus, inventory=inventory, write_protected=write_protected, attention=attention)
+        unit.attach(
+            nexus, inventory=inventory, neighbours=neighbours, write_protected=write_protected, attention=attention
+        )
 
     def detach(self, nexus: Nexus, done: Optional[Callable[[], None]] = None) -> None:
         """A nexus is gone (logout, connection lost): its tasks end ABORTED, then done() is called."""
@@ -197,7 +202,10 @@ class Target:
                 return reply(command, sense, fields.allocation_length)
             if opcode == REPORT_LUNS and command.lun == 0:
                 view = self._view(command.nexus)
-                return luns_reply(command, cdb.REPORT_LUNS.unpack(command.cdb), tuple(view))
+                response = luns_reply(command, cdb.REPORT_LUNS.unpack(command.cdb), tuple(view))
+                for unit in list(view.values())[:1]:
+                    unit.luns_heard(command.nexus)
+                return response
             raise LunNotSupported()
         except InvalidFieldInCdb as error:
             error.locate(cdb.REPORT_LUNS if opcode == REPORT_LUNS else cdb.INQUIRY)

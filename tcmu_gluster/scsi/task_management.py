@@ -72,6 +72,7 @@ def reset(unit: LogicalUnit, asc: Asc, by: Optional[Nexus], done: Callable[[], N
     if unit.timestamp is not None:
         unit.timestamp.reset()
     unit.attentions.establish_all(asc)
+    unit.thresholds.reset(unit)
     unit.look_again()
     _abort_all(unit, by, done, None, tas)
 

@@ -2,13 +2,14 @@
 
 Resources are counted in threshold sets of 1 MiB (VPD page B2h tells the exponent), in the thresholds of mode page
 1Ch/02h as in log page 0Ch. What is used and left comes from the backend, which looks again from time to time.
-Source: SBC-4 4.7.3.
+Source: SBC-4 4.7.3.7.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional
 
+from tcmu_gluster.scsi.mode_pages import LOGICAL_BLOCK_PROVISIONING
 from tcmu_gluster.scsi.sense import Asc
 
 if TYPE_CHECKING:
@@ -45,9 +46,14 @@ class Thresholds:
     def look(self, unit: LogicalUnit) -> None:
         """The space, or what mode pages say of it, may have changed: whoever is to hear of that does."""
         reached = self._reached_now(unit)
-        if reached - self._reached:
-            self._tell(unit)
+        for name in sorted(reached - self._reached):
+            self._tell(unit, name)
         self._reached = reached
+
+    def reset(self, unit: LogicalUnit) -> None:
+        """A logical unit reset: what is reached is told once more."""
+        self._reached = set()
+        self.look(unit)
 
     def _reached_now(self, unit: LogicalUnit) -> set[str]:
         modes, counts = unit.modes, resource_counts(unit)
@@ -61,12 +67,13 @@ class Thresholds:
         }
         return {name for name, past in is_past.items() if past and modes.value(page, f"{name}_enabled", subpage)}
 
-    def _tell(self, unit: LogicalUnit) -> None:
-        """Every nexus, or with SITUA the one that is there longest."""
-        asc = Asc.THIN_PROVISIONING_SOFT_THRESHOLD_REACHED
-        if unit.modes.value(PROVISIONING_PAGE[0], "situa", PROVISIONING_PAGE[1]):
-            for nexus in list(unit.attentions.nexuses())[:1]:
-                unit.attentions.establish(nexus, asc)
-        else:
-            unit.attentions.establish_all(asc)
+    def _tell(self, unit: LogicalUnit, name: str) -> None:
+        """Every nexus, or with SITUA the first from which a command comes. INFORMATION says which threshold it is.
+
+        That is the offset of its descriptor in the mode page.  Source: SBC-4 4.7.3.7.6.
+        """
+        offset, _ = LOGICAL_BLOCK_PROVISIONING.field_pointer(f"{name}_enabled")
+        one = unit.modes.value(PROVISIONING_PAGE[0], "situa", PROVISIONING_PAGE[1])
+        establish = unit.attentions.establish_for_the_first if one else unit.attentions.establish_all
+        establish(Asc.THIN_PROVISIONING_SOFT_THRESHOLD_REACHED, offset)
         unit.look_again()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from tcmu_gluster.scsi.command import Nexus
-from tcmu_gluster.scsi.sense import Asc
+from tcmu_gluster.scsi.sense import Asc, UnitAttention
 
 # SPC-4 5.11.2: a condition of a reset makes the ones below it superfluous; they are dropped when it is established.
 PRIORITY: tuple[Asc, ...] = (
@@ -25,17 +25,26 @@ MAXIMUM_LOST = 1024
 """Of how many lost nexuses we know that they were there; of the others, power on is said again."""
 
 
+class Condition(NamedTuple):
+    """What there is to hear: the code, and what INFORMATION says beside it."""
+
+    asc: Asc
+    information: Optional[int] = None
+
+
 class UnitAttentions:
     """The conditions that each nexus of one unit has still to hear."""
 
-    __slots__ = ("_lost", "_queues", "pending")
+    __slots__ = ("_for_the_first", "_lost", "_queues", "pending")
 
     def __init__(self) -> None:
-        self._queues: dict[Nexus, list[Asc]] = {}
+        self._queues: dict[Nexus, list[Condition]] = {}
+        self._for_the_first: list[Condition] = []
+        """What only the nexus hears from which the next command comes."""
         self._lost: dict[Nexus, Asc] = {}
         """What a nexus that was lost will hear first if it comes back."""
         self.pending = 0
-        """How many nexuses have something to hear."""
+        """How many nexuses have something to hear; whoever comes next, for what is for the first, counts as one."""
 
     def attach(self, nexus: Nexus, asc: Optional[Asc] = None) -> None:
         """A nexus came into being; asc is its first condition, or that it was lost if it was there before."""
@@ -52,47 +61,59 @@ class UnitAttentions:
             return
         if queue:
             self.pending -= 1
-        self._lost[nexus] = queue[0] if queue and queue[0] in _RESETS else Asc.NEXUS_LOSS
+        self._lost[nexus] = queue[0].asc if queue and queue[0].asc in _RESETS else Asc.NEXUS_LOSS
         if len(self._lost) > MAXIMUM_LOST:
             del self._lost[next(iter(self._lost))]
 
-    def establish(self, nexus: Nexus, asc: Asc) -> None:
+    def establish(self, nexus: Nexus, asc: Asc, information: Optional[int] = None) -> None:
         """One nexus has something to hear (a nexus that is not attached has not). The same one twice is one."""
-        queue = self._queues.get(nexus)
-        if queue is None or asc in queue:
+        queue, condition = self._queues.get(nexus), Condition(asc, information)
+        if queue is None or condition in queue:
             return
         rank = _RESETS.get(asc, _REPORTED_LATER)
         if rank < _REPORTED_LATER:
-            if queue and _RESETS.get(queue[0], _REPORTED_LATER) <= rank:
+            if queue and _RESETS.get(queue[0].asc, _REPORTED_LATER) <= rank:
                 return  # a stronger reset is still unheard
-            keep: list[Asc] = []
+            keep: list[Condition] = []
         else:
             keep = queue[-(MAXIMUM_QUEUED - 1) :] if len(queue) >= MAXIMUM_QUEUED else queue
         if not queue:
             self.pending += 1
-        queue[:] = [*keep, asc]
+        queue[:] = [*keep, condition]
 
-    def establish_all(self, asc: Asc, *, besides: Optional[Nexus] = None) -> None:
+    def establish_all(self, asc: Asc, information: Optional[int] = None, *, besides: Optional[Nexus] = None) -> None:
         """Every attached nexus hears it, but for one (the one that did it)."""
         for nexus in self._queues:
             if nexus != besides:
-                self.establish(nexus, asc)
+                self.establish(nexus, asc, information)
 
-    def take(self, nexus: Nexus) -> Optional[Asc]:
-        """The next condition of a nexus, which is cleared by that; None if there is none."""
+    def establish_for_the_first(self, asc: Asc, information: Optional[int] = None) -> None:
+        """One nexus hears it: that from which the next command comes."""
+        condition = Condition(asc, information)
+        if condition not in self._for_the_first:
+            self.pending += not self._for_the_first
+            self._for_the_first.append(condition)
+
+    def take(self, nexus: Nexus) -> Optional[UnitAttention]:
+        """What the next command of a nexus ends with, which is cleared by that; None if there is nothing to hear."""
         queue = self._queues.get(nexus)
+        if queue is not None and self._for_the_first:
+            conditions, self._for_the_first = self._for_the_first, []
+            self.pending -= 1
+            for condition in conditions:
+                self.establish(nexus, *condition)
         if not queue:
             return None
-        asc = queue.pop(0)
+        asc, information = queue.pop(0)
         if not queue:
             self.pending -= 1
-        return asc
+        return UnitAttention(asc, information=information)
 
     def clear(self, nexus: Nexus, asc: Asc) -> None:
         """One condition is heard in another way (REPORT LUNS clears REPORTED LUNS DATA HAS CHANGED)."""
         queue = self._queues.get(nexus)
-        if queue and asc in queue:
-            queue.remove(asc)
+        if queue:
+            queue[:] = [condition for condition in queue if condition.asc != asc]
             if not queue:
                 self.pending -= 1
 

@@ -138,14 +138,17 @@ def management_network_addresses(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 def extended_inquiry_data(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """86h Extended INQUIRY Data: all task attributes but ACA, and a write cache that is lost without power."""
-    return bytes(EXTENDED_INQUIRY_DATA.pack(headsup=1, ordsup=1, simpsup=1, v_sup=1))
+    return bytes(EXTENDED_INQUIRY_DATA.pack(headsup=1, ordsup=1, simpsup=1, v_sup=1, luiclr=1))
 
 
 def mode_page_policy(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """87h Mode Page Policy: one set of values, for all nexuses."""
-    return bytes(MODE_PAGE_POLICY.pack(
-        policy_page_code=0x3F, policy_subpage_code=0xFF, mode_page_policy=SHARED_PAGES
-    ))  # fmt: skip
+    """87h Mode Page Policy: one set of values, for all nexuses; Disconnect-Reconnect is one for all units (MLUS)."""
+    return b"".join(
+        MODE_PAGE_POLICY.pack(
+            policy_page_code=page, policy_subpage_code=subpage, mlus=mlus, mode_page_policy=SHARED_PAGES
+        )
+        for page, subpage, mlus in ((0x3F, 0xFF, 0), (0x02, 0x00, 1))
+    )
 
 
 def scsi_ports(unit: LogicalUnit, nexus: Nexus) -> bytes:

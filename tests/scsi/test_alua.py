@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.alua import IMPLICITLY, AccessState, Port
 from tcmu_gluster.scsi.command import Nexus
+from tcmu_gluster.scsi.copies import CopyManager
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
-from tcmu_gluster.scsi.sense import Asc
-from tcmu_gluster.scsi.table import COMMANDS
+from tcmu_gluster.scsi.sense import Asc, SenseKey
+from tcmu_gluster.scsi.table import COMMANDS, CommandTable, Feature
 from tcmu_gluster.scsi.target import Target
+from tcmu_gluster.scsi.vpd import PAGES
 from tests.doubles.cluster import TARGET, Node, with_ports
 from tests.doubles.host import Host, memory
 
@@ -23,8 +25,8 @@ OPTIMIZED, NON_OPTIMIZED, STANDBY, UNAVAILABLE, TRANSITIONING = AccessState
 class Two:
     """A unit behind three ports: 1 and 2 in group 1, 5 in group 9."""
 
-    def __init__(self) -> None:
-        self.unit = LogicalUnit(memory())
+    def __init__(self, unit: LogicalUnit | None = None) -> None:
+        self.unit = unit or LogicalUnit(memory())
         self.target = with_ports(self.unit, Port(TARGET, 1, 1), Port(TARGET, 2, 1), Port(TARGET, 5, 9))
         self.near, self.far = Node(self.unit, "host"), Node(self.unit, "host", port=5, group=9)
 
@@ -166,7 +168,8 @@ def test_one_wrong_descriptor_changes_nothing(two: Two, groups, pointer) -> None
 
 @pytest.mark.parametrize("tail", [b"\0", b"\0\0\0"])
 def test_a_descriptor_that_is_cut_is_refused(two: Two, tail: bytes) -> None:
-    assert set_groups(two.near, (9, STANDBY), tail=tail).asc == Asc.PARAMETER_LIST_LENGTH_ERROR
+    answer = set_groups(two.near, (9, STANDBY), tail=tail)  # SPC-4 6.45
+    assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_CDB, (6, None))
     short = two.near.run(cdb.SET_TARGET_PORT_GROUPS.pack(parameter_list_length=8), bytes(4))
     assert short.asc == Asc.PARAMETER_LIST_LENGTH_ERROR
 
@@ -183,35 +186,61 @@ def test_any_list_is_taken_or_refused(data: bytes) -> None:
 
 # -- what a state forbids --------------------------------------------------------------------------------------------
 
-# SPC-4, "Target port asymmetric access states": what is still answered.
-ALWAYS = {"INQUIRY", "REPORT LUNS", "REQUEST SENSE", "REPORT TARGET PORT GROUPS"}
+# SPC-4 5.16.2.4.4, 5.16.2.4.5 and 5.16.2.5: what is still answered.
+ALWAYS = {
+    "INQUIRY", "REPORT LUNS", "REQUEST SENSE", "REPORT TARGET PORT GROUPS", "READ BUFFER(10)", "WRITE BUFFER",
+}  # fmt: skip
 IN_UNAVAILABLE = ALWAYS | {"SET TARGET PORT GROUPS"}
-IN_STANDBY = IN_UNAVAILABLE | {"MODE SENSE(6)", "MODE SENSE(10)", "MODE SELECT(6)", "MODE SELECT(10)"}
+IN_STANDBY = IN_UNAVAILABLE | {
+    "LOG SELECT", "LOG SENSE", "MODE SELECT(6)", "MODE SELECT(10)", "MODE SENSE(6)", "MODE SENSE(10)",
+    "RECEIVE DIAGNOSTIC RESULTS", "SEND DIAGNOSTIC",
+    *(row.name for row in COMMANDS if row.name.startswith("PERSISTENT RESERVE")),
+}  # fmt: skip
 CASES = {
     STANDBY: (IN_STANDBY, Asc.TARGET_PORT_IN_STANDBY_STATE),
     UNAVAILABLE: (IN_UNAVAILABLE, Asc.TARGET_PORT_IN_UNAVAILABLE_STATE),
     TRANSITIONING: (ALWAYS, Asc.ASYMMETRIC_ACCESS_STATE_TRANSITION),
 }
-OTHER_COMMANDS = ("LOG ", "SEND DIAGNOSTIC", "RECEIVE DIAGNOSTIC", "READ BUFFER", "WRITE BUFFER")
 
 
 @pytest.mark.parametrize("state", CASES)
-def test_a_state_lets_through_what_the_standard_lists_and_on_its_own_ports_only(two: Two, state: AccessState) -> None:
+def test_a_state_lets_through_what_the_standard_lists_and_on_its_own_ports_only(state: AccessState) -> None:
     allowed, asc = CASES[state]
+    copies = CopyManager(lambda: 0.0, bytes)
+    two = Two(LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0, copies=copies))
+    assert set(two.unit.commands) == set(COMMANDS)
     for row in COMMANDS:
-        if (
-            row.name.startswith(OTHER_COMMANDS)
-            or two.unit.commands.find(row.operation_code, row.service_action) is None
-        ):
-            continue
         two.unit.ports.change(TARGET, {9: state})
         two.near.hears(), two.far.hears()
-        fields = {} if row.service_action is None else {"service_action": row.service_action}
-        raw = row.layout.pack(**fields)
-        persistent = row.name.startswith("PERSISTENT RESERVE") and state is STANDBY
-        refused = two.far.run(raw).asc == asc
-        assert refused == (row.name not in allowed and not persistent), row.name
+        raw = row.layout.pack()
+        answer = two.far.run(raw)
+        refused = (answer.key, answer.asc) == (SenseKey.NOT_READY, asc)
+        assert refused == (row.name not in allowed), row.name
         assert two.near.run(raw).asc != asc
+
+
+def test_through_an_unavailable_port_inquiry_says_that_nothing_is_connected(two: Two) -> None:
+    """SPC-4 5.16.2.4.5: peripheral qualifier 001b; 6.39: then REQUEST SENSE says LOGICAL UNIT NOT SUPPORTED."""
+    inquiries = [cdb.INQUIRY.pack(allocation_length=96)]
+    inquiries += [cdb.INQUIRY.pack(evpd=1, page_code=page, allocation_length=255) for page in PAGES]
+    for state in (OPTIMIZED, NON_OPTIMIZED, STANDBY, UNAVAILABLE, TRANSITIONING):
+        two.unit.ports.change(TARGET, {9: state})
+        for raw in inquiries:
+            assert two.far.run(raw).data[0] == (0x20 if state is UNAVAILABLE else 0)
+            assert two.near.run(raw).data[0] == 0
+    two.unit.ports.change(TARGET, {9: UNAVAILABLE})
+    data = two.far.run(cdb.REQUEST_SENSE.pack(allocation_length=18)).data
+    assert (data[2], data[12:14].hex()) == (SenseKey.ILLEGAL_REQUEST, "2500")
+
+
+def test_where_initiators_may_not_set_states_they_are_told_so_and_refused(two: Two) -> None:
+    """SPC-4 6.6.2: TPGS 01b, implicit alone; 6.45: SET TARGET PORT GROUPS is of explicit access."""
+    two.unit.commands = CommandTable(COMMANDS, Feature.PORTS)
+    two.unit._slots = two.unit.commands.slots
+    assert two.near.run(cdb.INQUIRY.pack(allocation_length=96)).data[5] & 0x30 == 0x10
+    answer = set_groups(two.near, (9, STANDBY))
+    assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_CDB, (1, 4))
+    assert len(report(two.near)) == 32 and two.far.hears() == []
 
 
 def test_a_restricted_port_that_is_set_active_again_serves(two: Two) -> None:

@@ -143,7 +143,8 @@ def test_task_management_ends_the_command_and_not_the_operation(paced: Paced, im
     assert len(ended) == 1
     if not immed:
         assert pending.responses == [ABORTED]
-    paced.host.run(cdb.REQUEST_SENSE.pack(allocation_length=18))
+    if function is Function.LOGICAL_UNIT_RESET:
+        assert paced.ready().asc == Asc.BUS_DEVICE_RESET
     assert paced.ready().asc == Asc.SANITIZE_IN_PROGRESS
     paced.finish()
     assert paced.ready().good

@@ -82,6 +82,23 @@ def test_request_sense_takes_a_unit_attention(unit: LogicalUnit) -> None:
     assert host.run(cdb.TEST_UNIT_READY.pack()).good
 
 
+def test_request_sense_tells_first_why_the_unit_is_not_operational(unit: LogicalUnit) -> None:
+    host = Host(unit, attach=True)  # SPC-4 6.39: that comes before a pending unit attention, which stays
+    unit.set_ready(Asc.BECOMING_READY)
+    data = host.run(cdb.REQUEST_SENSE.pack(allocation_length=252)).data
+    assert (data[2], data[12:14].hex()) == (SenseKey.NOT_READY, "0401")
+    unit.set_ready()
+    data = host.run(cdb.REQUEST_SENSE.pack(allocation_length=252)).data
+    assert (data[2], data[12:14].hex()) == (SenseKey.UNIT_ATTENTION, "2900")
+
+
+@pytest.mark.parametrize("length", [0, 1, 18])
+def test_request_sense_of_any_length_clears_what_it_tells(unit: LogicalUnit, length: int) -> None:
+    host = Host(unit, attach=True)  # SPC-4 6.39: sense data may be lost
+    assert len(host.run(cdb.REQUEST_SENSE.pack(allocation_length=length)).data) == length
+    assert host.run(cdb.TEST_UNIT_READY.pack()).good
+
+
 def test_request_sense_tells_why_the_unit_is_not_ready(unit: LogicalUnit, host: Host) -> None:
     unit.set_ready(Asc.BECOMING_READY)
     data = host.run(cdb.REQUEST_SENSE.pack(allocation_length=252)).data

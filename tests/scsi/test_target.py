@@ -113,6 +113,36 @@ def test_report_luns_clears_what_it_answers() -> None:
     assert heard(host, 0) is None
 
 
+def three_luns() -> tuple[Target, Host]:
+    """A target that got a third LUN, and a host that has heard all but that."""
+    target = Target(NAME, {lun: LogicalUnit(memory()) for lun in (1, 2)})
+    host = Host(target, attach=True)
+    assert [heard(host, lun) for lun in (1, 2)] == [Asc.POWER_ON_OCCURRED] * 2
+    target.map(3, LogicalUnit(memory()))
+    return target, host
+
+
+@pytest.mark.parametrize("raw", [cdb.TEST_UNIT_READY.pack(), cdb.REQUEST_SENSE.pack(allocation_length=18)])
+def test_changed_luns_are_heard_at_one_of_them_and_then_known_for_all(raw: bytearray) -> None:
+    _, host = three_luns()  # LUICLR: SPC-4 7.8.7
+    answer = host.run(raw, lun=2)
+    assert Asc.REPORTED_LUNS_DATA_CHANGED.to_bytes(2, "big") in (answer.sense or answer.data)
+    assert [heard(host, lun) for lun in (1, 2)] == [None, None]
+    assert heard(host, 3) == Asc.POWER_ON_OCCURRED
+
+
+@pytest.mark.parametrize("lun", [0, 1])
+def test_report_luns_clears_it_at_every_lun_and_nothing_else(lun: int) -> None:
+    target, host = three_luns()
+    target.luns[2].capacity_changed()
+    other = Host(target, "iqn.2026-11.test:other", attach=True)
+    heard(other, 1)
+    target.map(4, LogicalUnit(memory()))
+    luns(host, lun=lun)
+    assert [heard(host, one) for one in (1, 2)] == [None, Asc.CAPACITY_DATA_CHANGED]
+    assert heard(other, 1) == Asc.REPORTED_LUNS_DATA_CHANGED  # that is for another nexus
+
+
 def test_an_unmapped_lun_is_gone_when_its_tasks_are() -> None:
     backend = SlowBackend(memory())
     unit = LogicalUnit(backend)

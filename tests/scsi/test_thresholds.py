@@ -8,6 +8,7 @@ import pytest
 
 from tcmu_gluster.backends.base import Space
 from tcmu_gluster.scsi import cdb
+from tcmu_gluster.scsi.command import Function, TaskManagement
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc, SenseKey
 from tcmu_gluster.scsi.thresholds import resource_counts, threshold_exponent
@@ -97,9 +98,44 @@ def test_the_second_threshold_is_told_although_the_first_is_reached(room: Room) 
     assert room.left(0, 11 * MIB) == [0, 0]
 
 
-def test_with_situa_one_nexus_hears_it(room: Room) -> None:
+def test_with_situa_the_nexus_hears_it_that_asks_first(room: Room) -> None:  # SBC-4 4.7.3.7.6 a)
     room.select(0x1C, 0x02, situa=1, used_enabled=1, used_threshold_count=1)
-    assert room.left(0, MIB) == [REACHED, 0]
+    room.backend.space = Space(MIB, 0)
+    room.unit.space_changed()
+    assert room.two.run(cdb.INQUIRY.pack(allocation_length=36)).good  # which can't report it
+    assert room.two.run(cdb.TEST_UNIT_READY.pack()).asc == REACHED
+    assert room.heard() == [0, 0]
+    assert room.unit.quiet
+
+
+@pytest.mark.parametrize(("resource", "offset"), [("available", 16), ("used", 24)])
+@pytest.mark.parametrize("descriptor", [0, 1])
+def test_information_says_where_the_threshold_stands_in_the_page(
+    room: Room, resource: str, offset: int, descriptor: int
+) -> None:  # SBC-4 4.7.3.7.6: the byte offset of the threshold descriptor
+    room.select(0x0A, d_sense=descriptor)
+    room.select(0x1C, 0x02, **{f"{resource}_enabled": 1, f"{resource}_threshold_count": 5})
+    room.backend.space = Space(5 * MIB, 5 * MIB)
+    room.unit.space_changed()
+    answer = room.one.run(cdb.TEST_UNIT_READY.pack())
+    if descriptor:
+        assert answer.sense.hex() == "720638070000000c" + "000a8000" + f"{offset:016x}"
+    else:
+        assert answer.sense.hex() == "f00006" + f"{offset:08x}" + "0a" + "00000000" + "3807" + "00000000"
+    data = room.two.run(cdb.REQUEST_SENSE.pack(allocation_length=18)).data
+    assert data[:7].hex() == "f00006" + f"{offset:08x}"
+
+
+def test_after_a_reset_what_is_reached_is_told_once_more(room: Room) -> None:  # ... since the last logical unit reset
+    room.select(0x1C, 0x02, used_enabled=1, used_threshold_count=1)
+    page = room.one.run(cdb.MODE_SENSE_6.pack(page_code=0x1C, subpage_code=2, dbd=1, allocation_length=255)).data[4:]
+    save = cdb.MODE_SELECT_6.pack(pf=1, sp=1, parameter_list_length=4 + len(page))
+    assert room.one.run(save, bytes(4) + bytes([page[0] & 0x7F]) + page[1:]).good
+    assert room.left(0, MIB) == [REACHED, REACHED]
+    room.unit.manage(TaskManagement(Function.LOGICAL_UNIT_RESET, room.one.nexus), lambda response: None)
+    assert room.heard() == [int(Asc.BUS_DEVICE_RESET)] * 2
+    assert room.heard() == [REACHED, REACHED]
+    assert room.left(0, MIB) == [0, 0]
 
 
 def test_without_lbpere_nobody_hears_it(room: Room) -> None:

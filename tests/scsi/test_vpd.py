@@ -118,12 +118,13 @@ def test_threshold_sets_are_1_mib() -> None:
 
 
 def test_extended_inquiry_data(host: Host) -> None:
-    # SPC-4 7.8: byte 5 HEADSUP, ORDSUP, SIMPSUP; byte 6 V_SUP; 60 bytes follow the header
-    assert page(host, 0x86).hex() == "0086003c" + "00070100" + "00" * 56
+    # SPC-4 7.8.7: byte 5 HEADSUP, ORDSUP, SIMPSUP; byte 6 V_SUP; byte 7 LUICLR; 60 bytes follow the header
+    assert page(host, 0x86).hex() == "0086003c" + "00070101" + "00" * 56
 
 
 def test_mode_pages_are_shared_by_all_nexuses(host: Host) -> None:
-    assert page(host, 0x87).hex() == "00870004" + "3fff0000"
+    # SPC-4 7.8.9: all pages are shared by nexuses; MLUS of Disconnect-Reconnect
+    assert page(host, 0x87).hex() == "00870008" + "3fff0000" + "02008000"
 
 
 def test_no_management_address_is_told(host: Host) -> None:
