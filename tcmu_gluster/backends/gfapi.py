@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Optional
 
 from tcmu_gluster.backends import volumes
@@ -68,13 +69,13 @@ class GfapiBackend(Backend):
             self.identity = f"gluster:{self._volume.volume_id()}:{self._volume.gfid(backing.path)}"
             granularity = BRICK_BLOCK_BYTES * volumes.stripe_bricks(self._volume.volfile())
             self.capabilities = _probe(file, read_only, granularity)
+            self._sidecar = _sidecar_or_error(self._volume, sidecar_path(backing.path))
+            self._queue = queue = volumes.join_queue(loop, library)
         except OSError as error:
             mounted.end(opened)
             raise ConfigError(f"{self.uri} can't be used: {error.strerror}") from error
-        self._sidecar = _sidecar_or_error(self._volume, sidecar_path(backing.path))
         self._lost = LostWrites()
         self._reopening: list[int] | None = None
-        self._queue = queue = volumes.join_queue(loop, library)
         self._closed = False
         # Looked up once: the submissions below are the hot path.
         self._handle, self._glfd = queue.handle, file.handle
@@ -86,6 +87,7 @@ class GfapiBackend(Backend):
             open_on=lambda volume: volume.open(backing.path, os.O_RDONLY if read_only else os.O_RDWR),
             taken=self._taken,
             in_flight=lambda file: queue.in_flight(file.handle),
+            flush=self._flush_older,
         )
 
     # -- the loop's operations ----------------------------------------------------------------------------------
@@ -136,7 +138,36 @@ class GfapiBackend(Backend):
         lost = self._lost.error()
         if lost is not None:
             raise lost
-        return 0 if self.read_only else self._start(_FLUSH, 0, 0, done)
+        if self.read_only:
+            return 0
+        older = self._handles.unflushed()
+        return self._flush_all(older, done) if older else self._start(_FLUSH, 0, 0, done)
+
+    def _flush_all(self, older: list[File], done: Done) -> Outcome:
+        """Of a disk that went over to another connection: what was written on those before is flushed there."""
+        outcomes: list[Any] = []
+
+        def ended(outcome: Any) -> None:
+            outcomes.append(outcome)
+            if len(outcomes) > len(older):
+                done(next((each for each in outcomes if isinstance(each, OSError)), 0))
+
+        starts = [
+            *(partial(self._flush_older, file, ended) for file in older),
+            partial(self._start, _FLUSH, 0, 0, ended),
+        ]
+        for start in starts:
+            try:
+                start()
+            except OSError as error:
+                outcomes.append(error)
+        if len(outcomes) == len(starts):
+            raise outcomes[0]
+        return PENDING
+
+    def _flush_older(self, file: File, done: Done) -> Outcome:
+        """fdatasync by a handle that is not the one of now. It is not tried again on that one."""
+        return self._start(_Again(_FLUSH), 0, 0, done, file.handle)
 
     def discard(self, offset: int, length: int, done: Done) -> Outcome:
         """Raises OSError(EOPNOTSUPP) where the volume's type can't. What holds no whole granule is zeroed instead."""
@@ -222,13 +253,13 @@ class GfapiBackend(Backend):
             raise OSError(errno.EOPNOTSUPP, f"this volume has no {_WORDS[call]}")
         return self._start(call, offset, length, done)
 
-    def _start(self, call: int, offset: int, length: int, done: Done) -> Outcome:
+    def _start(self, call: int, offset: int, length: int, done: Done, older: Any = None) -> Outcome:
         queue = self._queue
         if not queue.free:
             raise OSError(errno.EAGAIN, "too many operations in flight")
         slot = queue.free.pop()
         queue.done[slot], queue.owner[slot], queue.expected[slot] = done, self, 0
-        queue.request[slot] = (call, None, offset, length)
+        queue.request[slot] = (call, older, offset, length)
         error = self._submit(slot)
         return PENDING if not error else self._refused(slot, error)
 
@@ -238,7 +269,7 @@ class GfapiBackend(Backend):
         memory = self._queue.memory[slot]
         lib, handle, file = self._lib, self._handle, self._glfd
         if call == _FLUSH:
-            return int(lib.tg_sync(handle, slot, file))
+            return int(lib.tg_sync(handle, slot, vector or file))
         if call in (_DISCARD, _ZERO):
             number = lib.TG_DISCARD if call == _DISCARD else lib.TG_ZEROFILL
             return int(lib.tg_range(handle, slot, number, file, offset, extra))
@@ -342,7 +373,7 @@ class GfapiBackend(Backend):
             return
         self._closed = True
         deadline = time.monotonic() + CLOSE_LIMIT_SECONDS
-        while (left := self._handles.unreturned()) and time.monotonic() < deadline:
+        while (left := self._handles.unreturned() + len(self._reopening or ())) and time.monotonic() < deadline:
             time.sleep(0.005)
         self._handles.close()
         if left:

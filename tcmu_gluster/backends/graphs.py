@@ -7,31 +7,52 @@ that is made from the volume's description ("volfile") as it was told, and that 
 administration does follow. When its description has changed, the next fixed connection is made and every file opened
 there: what is new goes there, what is under way ends where it began, and then the old connection ends.
 (`script/reliability changed-volume` changes a volume under load; with --plain, as libgfapi does it.)
+
+Going over must not wait: a brick that was added gets what the old connection writes only from self-heal, and not at all
+once that is through. Ending does wait (glfs_fini for ten seconds, where calls are left), so it has a thread of its own.
+
+Nothing is cached on our side, so a write that the old connection acknowledged is at the bricks, and a read on the next
+one sees it. Whether it is flushed is another matter: of a sharded volume each connection remembers which pieces it
+wrote, and its fsync flushes those alone. There an old connection ends only after an fsync of its own, and until then
+every flush of the disk is also one on it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final, Optional
+from functools import partial
+from typing import Any, Final, Optional
 
+from tcmu_gluster.backends.base import Done
+from tcmu_gluster.backends.lost_writes import MEANS_LOST_DATA
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.completions import Loop
 from tcmu_gluster.native.libgfapi import File, Volume
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.25
 """How often the description is looked at: a copy within the process."""
+END_SECONDS: Final = 1.0
+"""How often it is looked at what is left of older connections."""
+SHARD: Final = "type features/shard"
 
 
 class Graph:
-    """A connection that carries data, and how many files are open on it. fixed: it will not follow the volume."""
+    """A connection that carries data, and how many files are open on it.
+
+    fixed           it will not follow the volume
+    flushes_alone   nobody else's fsync flushes what was written here
+    """
 
     def __init__(self, volume: Volume, description: str = "") -> None:
         self.volume, self.description, self.fixed = volume, description, bool(description)
+        self.flushes_alone = SHARD in description
         self.files = 0
 
 
@@ -44,7 +65,7 @@ class MountedVolume:
         self._graph: Optional[Graph] = None
         self._handles: list[Handles] = []
         self._old: list[Graph] = []
-        self._watching = False
+        self._watching = self._is_behind = False
 
     @property
     def graph(self) -> Graph:
@@ -77,7 +98,11 @@ class MountedVolume:
             self._handles.append(handles)
             if handles.graph.fixed and not self._watching:
                 self._watching = True
-                threading.Thread(target=self._watch, name="gluster-changes", daemon=True).start()
+                for name, work, seconds in (
+                    ("gluster-changes", self.look, LOOK_SECONDS),
+                    ("gluster-leftovers", self.end_old, END_SECONDS),
+                ):
+                    threading.Thread(target=self._repeat, args=(work, seconds), name=name, daemon=True).start()
 
     def leave(self, handles: Handles) -> None:
         """The counterpart of join(). Any thread."""
@@ -88,8 +113,6 @@ class MountedVolume:
         """Go over to the volume as it is described now, as far as that can be done now. Blocks as the network does."""
         description, old = self.volume.volfile(), self.graph
         if old.fixed and description and description != old.description:
-            with contextlib.suppress(OSError):
-                self.volume.stat("/")  # the connection that follows goes over with its next call
             try:
                 graph = self._fix(description)
             except (OSError, ConfigError) as error:
@@ -97,17 +120,31 @@ class MountedVolume:
             else:
                 with self._lock:
                     self._old.append(old)
-                    self._graph = graph
+                    self._graph, self._is_behind = graph, True
                 log.info("volume %s has changed: its disks go over to a new connection", self.volume.name)
-        with self._lock:
-            members = list(self._handles)
-        for handles in members:
+        for handles in self._members():
             handles.follow()
+
+    def end_old(self) -> None:
+        """Close the files and end the connections that nobody needs any longer. Blocks, and may do so for long."""
+        if self._is_behind:
+            self._is_behind = False
+            with contextlib.suppress(OSError):
+                self.volume.stat("/")  # the connection that follows goes over with its next call
+        for handles in self._members():
+            handles.end_retired()
         with self._lock:
             unneeded = [graph for graph in self._old if not graph.files]
             self._old = [graph for graph in self._old if graph.files]
         for graph in unneeded:
-            graph.volume.umount()
+            try:
+                graph.volume.umount()
+            except OSError as error:
+                log.info("volume %s: ending an old connection: %s", self.volume.name, error.strerror)
+
+    def _members(self) -> list[Handles]:
+        with self._lock:
+            return list(self._handles)
 
     def _first(self) -> Graph:
         description = self.volume.volfile()
@@ -125,27 +162,31 @@ class MountedVolume:
     def _fix(self, description: str) -> Graph:
         return Graph(self.volume.fixed(description).mount(), description)
 
-    def _watch(self) -> None:
+    def _repeat(self, work: Callable[[], None], seconds: float) -> None:
         pause = threading.Event()
-        while not pause.wait(LOOK_SECONDS):
+        while not pause.wait(seconds):
             try:
-                self.look()
+                work()
             except Exception:
                 log.exception("volume %s: looking for changes", self.volume.name)
 
 
 class OpenFile:
-    """A file on a graph; users: calls outside the completion queue that need it open."""
+    """A file on a graph.
+
+    users       calls outside the completion queue that need it open
+    unflushed   it may have carried writes that only its own fsync makes durable
+    """
 
     def __init__(self, graph: Graph, file: File) -> None:
-        self.graph, self.file, self.users = graph, file, 0
+        self.graph, self.file, self.users, self.unflushed = graph, file, 0, False
 
 
 class Handles:
     """One disk's file: open on the graph of now, and where its calls under way began.
 
     open_on(volume) opens it; taken(file) is called in the loop when another handle is the one to use; in_flight(file)
-    tells how many asynchronous calls have not come back.
+    tells how many asynchronous calls have not come back; flush(file, done) is a backend's flush of one handle.
     """
 
     def __init__(
@@ -157,9 +198,10 @@ class Handles:
         open_on: Callable[[Volume], File],
         taken: Callable[[File], None],
         in_flight: Callable[[File], int],
+        flush: Callable[[File, Done], object],
     ) -> None:
         self._mounted, self._loop = mounted, loop
-        self._open_on, self._taken, self._in_flight = open_on, taken, in_flight
+        self._open_on, self._taken, self._in_flight, self._flush = open_on, taken, in_flight, flush
         self._lock = threading.Lock()
         self._is_closed = False
         self._coming: Optional[OpenFile] = None
@@ -174,8 +216,9 @@ class Handles:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[File]:
-        """The handle of now, kept open meanwhile. Any thread."""
+        """The handle of now, kept open meanwhile. Any thread. Raises OSError(EBADF) after close()."""
         with self._lock:
+            self._must_be_open()
             opened = self._now
             opened.users += 1
         try:
@@ -184,29 +227,41 @@ class Handles:
             with self._lock:
                 opened.users -= 1
 
+    def unflushed(self) -> list[File]:
+        """The older handles that a flush has to flush as well. For the loop."""
+        return [opened.file for opened in self._retired if opened.unflushed]
+
     def renew(self) -> None:
         """Open another handle on the graph of now and let the loop take it. Blocks. Raises OSError."""
         self._offer(self._mounted.open(self._open_on))
 
     def follow(self) -> None:
-        """Open the file on the graph of now, if it is not there yet, and close what nobody needs any longer. Blocks."""
-        if self._now.graph is not self._mounted.graph and self._coming is None:
+        """Open the file on the graph of now, if it is not there yet. Blocks."""
+        if self._now.graph is not self._mounted.graph and self._coming is None and not self._is_closed:
             try:
                 self.renew()
             except OSError as error:
                 log.warning("%s stays on the old connection: %s", self._now.file.name, error)
+
+    def end_retired(self) -> None:
+        """Close the handles that nobody needs any longer, once their writes are flushed. Blocks."""
         with self._lock:
             if self._is_closed:
                 return
-            unneeded = [each for each in self._retired if not each.users and not self._in_flight(each.file)]
-            self._retired = [each for each in self._retired if each not in unneeded]
+            idle = [opened for opened in self._retired if not self._is_used(opened)]
+            unneeded = [opened for opened in idle if not opened.unflushed]
+            self._retired = [opened for opened in self._retired if opened not in unneeded]
         for opened in unneeded:
             self._mounted.end(opened)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: then close() is next
+            for opened in idle:
+                if opened.unflushed:
+                    self._loop.call_soon_threadsafe(partial(self._flush_last, opened))
 
     def unreturned(self) -> int:
-        """Asynchronous calls on any handle that have not come back. Any thread."""
+        """Calls on any handle that have not come back. Any thread."""
         with self._lock:
-            return sum(self._in_flight(opened.file) for opened in (self._now, *self._retired))
+            return sum(self._in_flight(opened.file) + opened.users for opened in (self._now, *self._retired))
 
     def close(self) -> None:
         """Close every handle without calls under way; one that has some stays open. Once."""
@@ -217,11 +272,28 @@ class Handles:
             left = [self._now, *self._retired, *([self._coming] if self._coming else [])]
             self._retired, self._coming = [], None
         for opened in left:
-            if not self._in_flight(opened.file):
+            if not self._is_used(opened):
                 self._mounted.end(opened)
 
+    def _is_used(self, opened: OpenFile) -> bool:
+        return bool(opened.users or self._in_flight(opened.file))
+
+    def _must_be_open(self) -> None:
+        if self._is_closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._now.file.name)
+
+    def _flush_last(self, opened: OpenFile) -> None:
+        """All its writes have come back: what this flush says is the last word on them, and kept by the backend."""
+
+        def flushed(outcome: Any) -> None:
+            opened.unflushed = isinstance(outcome, OSError) and outcome.errno not in MEANS_LOST_DATA
+
+        if not self._is_closed and opened.unflushed:
+            with contextlib.suppress(OSError):  # not now: it is tried again
+                self._flush(opened.file, flushed)
+
     def _offer(self, opened: OpenFile) -> None:
-        """Hand it to the loop: only there is the handle changed that submissions use."""
+        """Hand it to the loop: only there is the handle changed that submissions use. Raises OSError after close()."""
         with self._lock:
             if not self._is_closed and self._coming is None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: then nobody submits
@@ -229,11 +301,13 @@ class Handles:
                     self._coming = opened
                     return
         self._mounted.end(opened)
+        self._must_be_open()
 
     def _take(self) -> None:
         with self._lock:
             if self._coming is None:
                 return  # closed meanwhile
-            self._retired.append(self._now)
-            self._now, self._coming = self._coming, None
+            old, self._now, self._coming = self._now, self._coming, None
+            old.unflushed = old.graph.flushes_alone and old.graph is not self._now.graph
+            self._retired.append(old)
         self._taken(self._now.file)

@@ -51,6 +51,7 @@ struct op {
     enum call call;
     struct fd *fd;
     struct iovec *iov;
+    char *copy;
     int count, flags;
     int64_t offset, length;
     callback done;
@@ -64,8 +65,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct op *first, **last = &first;
 static int held, started, durable_writes, opened, ended, late;
+static int64_t seen[CALLS];
 static int64_t carried; /* asynchronous calls on connections that follow the volume's changes */
-static char description[256];
+static char description[256], described[64]; /* what glusterd says of this volume */
 static struct { int fault, error; int64_t result; int times; } faults[CALLS];
 static __thread uint32_t caller[2 + NGROUPS]; /* user, group, groups: as this thread told them */
 static __thread int caller_count;             /* 0 until it told its groups */
@@ -99,7 +101,11 @@ int double_durable_writes(void) { return durable_writes; }
 int double_opened(void) { return opened; }
 int double_ended(void) { return ended; }
 int64_t double_carried(void) { return carried; }
-void double_describe(const char *text) { strncpy(description, text, sizeof description - 1); }
+int64_t double_calls(int call) { return seen[call]; }
+void double_describe(const char *volume, const char *text) {
+    strncpy(described, volume, sizeof described - 1);
+    strncpy(description, text, sizeof description - 1);
+}
 void double_describe_late(int times) { late = times; }
 int double_submitter(uint32_t *numbers) {
     memcpy(numbers, submitter, sizeof submitter);
@@ -110,7 +116,6 @@ int double_submitter(uint32_t *numbers) {
 
 static struct { int call, fault, error; int64_t nth, times, number; } rules[RULES];
 static int rule_count;
-static int64_t seen[CALLS];
 
 static int bad_rule(const char *rule) {
     fprintf(stderr, "libgfapi_double: \"%s\" is no rule; see python -m tcmu_gluster.testing.libgfapi_double --help\n", rule);
@@ -236,9 +241,17 @@ static void *worker(void *unused) {
                 CALL_BACK(op, result);
         }
         free(op->iov);
+        free(op->copy);
         free(op);
     }
     return NULL;
+}
+
+static size_t total(const struct iovec *iov, int count) {
+    size_t bytes = 0;
+    while (count--)
+        bytes += iov[count].iov_len;
+    return bytes;
 }
 
 static int start(enum call call, struct fd *fd, const struct iovec *iov, int count, int64_t offset, int64_t length,
@@ -267,6 +280,11 @@ static int start(enum call call, struct fd *fd, const struct iovec *iov, int cou
     if (count) {
         op->iov = calloc(count, sizeof *iov);
         memcpy(op->iov, iov, count * sizeof *iov);
+    }
+    if (call == WRITE) { /* as libgfapi's iobuf_copy: the caller's memory may go, or be used for something else */
+        char *place = op->copy = malloc(total(iov, count) + 1);
+        for (int i = 0; i < count; place += iov[i++].iov_len)
+            op->iov[i].iov_base = memcpy(place, iov[i].iov_base, iov[i].iov_len);
     }
     *last = op;
     last = &op->next;
@@ -348,7 +366,8 @@ long glfs_get_volfile(struct fs *fs, void *data, size_t size) {
         "volume d-disperse-0\n    type cluster/disperse\n    option redundancy 2\n"
         "    subvolumes d-client-0 d-client-1 d-client-2 d-client-3 d-client-4 d-client-5\nend-volume\n";
     static const char plain[] = "volume plain\nend-volume\n";
-    const char *text = fs->fixed ? fs->fixed : !strcmp(fs->volume, "dispersed") ? dispersed : *description ? description : plain;
+    const char *text = fs->fixed ? fs->fixed : !strcmp(fs->volume, described) ? description
+                     : !strcmp(fs->volume, "dispersed") ? dispersed : plain;
     size_t length = strlen(text);
     if (!data && late && late--) /* as libgfapi just after glfs_init */
         return 0;

@@ -81,7 +81,7 @@ class Double:
     def __init__(self, variant: str = "new") -> None:
         self.path = build(variant)
         self._library = ctypes.CDLL(self.path)
-        self._library.double_carried.restype = ctypes.c_int64
+        self._library.double_carried.restype = self._library.double_calls.restype = ctypes.c_int64
         self._library.double_fail.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.c_int)
 
     def fail(self, call: int, error: int, times: int = 1) -> None:
@@ -128,9 +128,13 @@ class Double:
         """Connections that were ended so far."""
         return int(self._library.double_ended())
 
-    def describe(self, volfile: str) -> None:
-        """What glusterd says of volumes from now on; '' is what it says at first. "broken" in it: can't be mounted."""
-        self._library.double_describe(volfile.encode())
+    def calls(self, call: int) -> int:
+        """Asynchronous calls of a kind so far."""
+        return int(self._library.double_calls(call))
+
+    def describe(self, volume: str, volfile: str) -> None:
+        """What glusterd says of this one volume from now on. "broken" in it: can't be mounted."""
+        self._library.double_describe(volume.encode(), volfile.encode())
 
     def describe_late(self, times: int) -> None:
         """The next questions for a volume's description find none yet."""

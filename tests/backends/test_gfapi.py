@@ -16,6 +16,7 @@ from tcmu_gluster.backends import gfapi as gfapi_module
 from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Extent, Space
 from tcmu_gluster.backends.gfapi import GfapiBackend
+from tcmu_gluster.backends.graphs import MountedVolume
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.testing import libgfapi_double as libgfapi
 from tests.doubles.backend_loop import BackendLoop
@@ -31,6 +32,12 @@ _names = itertools.count()
 def port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def no_watch(monkeypatch):
+    """Looking for changes is up to the test."""
+    monkeypatch.setattr(MountedVolume, "_repeat", lambda *_: None)
 
 
 @pytest.fixture
@@ -222,31 +229,133 @@ def test_map_comes_from_seek(disk, loop):
     ]
 
 
-def test_a_changed_volume_gets_another_connection_and_what_is_under_way_ends_where_it_began(open_disk, loop, double):
+@pytest.fixture
+def moved(open_disk, loop, double):
+    """moved(disk) changes its volume, and the disk goes over to another connection."""
+
+    def move(disk: GfapiBackend, volfile: str = "volume changed-%d\nend-volume\n") -> MountedVolume:
+        mounted: MountedVolume = disk._handles._mounted
+        double.describe(mounted.volume.name, volfile % next(_names))
+        mounted.look()
+        loop.turn()
+        return mounted
+
+    return move
+
+
+def test_a_changed_volume_gets_another_connection_and_what_is_under_way_ends_where_it_began(
+    open_disk, loop, double, moved
+):
     disk, carried = open_disk(volume="changing"), double.carried
     loop.write(disk, 0, b"kept")
-    mounted = disk._handles._mounted
     double.hold()
     early, late = bytearray(4), bytearray(4)
     under_way = loop.start(lambda done: disk.read(0, [memoryview(early)], done))
-    try:
-        double.describe("volume changed\nend-volume\n")
-        opened, ended = double.opened, double.ended
-        mounted.look()
-        loop.turn()
-        assert double.opened == opened + 1
-        afterwards = loop.start(lambda done: disk.read(0, [memoryview(late)], done))
-        mounted.look()
-        assert double.ended == ended  # a call is under way there
-        double.release()
-        assert loop.wait(under_way) == loop.wait(afterwards) == 4
-        assert early == late == b"kept"
-        mounted.look()
-        assert double.ended == ended + 1
-        assert loop.read(disk, 0, 4) == b"kept"
-    finally:
-        double.describe("")
+    opened, ended = double.opened, double.ended
+    mounted = moved(disk)
+    assert double.opened == opened + 1
+    afterwards = loop.start(lambda done: disk.read(0, [memoryview(late)], done))
+    mounted.end_old()
+    assert double.ended == ended  # a call is under way there
+    double.release()
+    assert loop.wait(under_way) == loop.wait(afterwards) == 4
+    assert early == late == b"kept"
+    mounted.end_old()
+    assert double.ended == ended + 1
+    assert loop.read(disk, 0, 4) == b"kept"
     assert double.carried == carried
+
+
+SHARDED = "volume sharded-%d\n    type features/shard\nend-volume\n"
+
+
+@pytest.fixture
+def sharded(open_disk, double):
+    """A connection to a sharded volume flushes only what was written by itself."""
+    double.describe("sharded", SHARDED % next(_names))
+    return open_disk(volume="sharded")
+
+
+def test_a_flush_also_flushes_what_an_older_connection_to_a_sharded_volume_wrote(sharded, loop, double, moved):
+    loop.write(sharded, 0, b"acknowledged there")
+    mounted, syncs = moved(sharded, SHARDED), double.calls(libgfapi.SYNC)
+    assert loop.ask(sharded.flush) == 0
+    assert double.calls(libgfapi.SYNC) == syncs + 2
+    ended = double.ended
+    mounted.end_old()  # asks for the last flush there
+    loop.turn()
+    while sharded._handles.unflushed():
+        loop.turn()
+    mounted.end_old()
+    assert double.ended == ended + 1
+    syncs = double.calls(libgfapi.SYNC)
+    assert loop.ask(sharded.flush) == 0
+    assert double.calls(libgfapi.SYNC) == syncs + 1
+
+
+@pytest.mark.parametrize("order", ["fail", "refuse"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_flush_is_good_only_if_it_is_on_every_connection(sharded, loop, double, moved, order, times):
+    moved(sharded, SHARDED)
+    getattr(double, order)(libgfapi.SYNC, errno.EIO, times=times)
+    for _ in range(2):
+        with pytest.raises(OSError) as caught:
+            loop.ask(sharded.flush)
+        assert caught.value.errno == errno.EIO
+
+
+def test_the_last_flush_on_an_older_connection_that_fails_is_told_to_every_later_flush(sharded, loop, double, moved):
+    mounted = moved(sharded, SHARDED)
+    double.fail(libgfapi.SYNC, errno.EIO)
+    mounted.end_old()
+    loop.turn()
+    while sharded._handles.unflushed():
+        loop.turn()
+    with pytest.raises(OSError) as caught:
+        loop.ask(sharded.flush)
+    assert caught.value.errno == errno.EIO
+
+
+def test_an_older_connection_that_is_broken_is_not_asked_by_a_handle_of_another(sharded, loop, double, moved):
+    """Its flush would be good there, and say nothing of what was written here."""
+    moved(sharded, SHARDED)
+    opened = double.opened
+    double.fail(libgfapi.SYNC, errno.EBADFD)
+    with pytest.raises(OSError) as caught:
+        loop.ask(sharded.flush)
+    assert caught.value.errno == errno.EBADFD
+    assert double.opened == opened
+
+
+def test_a_disk_that_closes_answers_what_waits_for_another_handle(disk, loop, double, monkeypatch):
+    """Nothing of it is with libgfapi then, and it may not be forgotten with the handle that comes too late."""
+    renew, may_renew = disk._handles.renew, threading.Event()
+    monkeypatch.setattr(disk._handles, "renew", lambda: (may_renew.wait(20), renew()))
+    double.fail(libgfapi.READ, errno.EBADFD)
+    future = loop.start(lambda done: disk.read(0, [memoryview(bytearray(4))], done))
+    while disk._reopening is None:
+        loop.turn()
+    closing = threading.Thread(target=disk.close)
+    closing.start()
+    closing.join(0.05)  # it should wait, and what has not waited is closed by now
+    may_renew.set()
+    assert loop.wait(future, 5) == 4
+    closing.join(20)
+
+
+def test_what_still_waits_for_a_handle_when_the_disk_is_closed_ends_with_an_error(disk, loop, double, monkeypatch):
+    renew, may_renew = disk._handles.renew, threading.Event()
+    monkeypatch.setattr(disk._handles, "renew", lambda: (may_renew.wait(20), renew()))
+    monkeypatch.setattr(gfapi_module, "CLOSE_LIMIT_SECONDS", 0.02)
+    double.fail(libgfapi.READ, errno.EBADFD)
+    future = loop.start(lambda done: disk.read(0, [memoryview(bytearray(4))], done))
+    while disk._reopening is None:
+        loop.turn()
+    disk.close()
+    may_renew.set()
+    with pytest.raises(OSError) as caught:
+        loop.wait(future, 5)
+    assert caught.value.errno == errno.EBADF
 
 
 @pytest.mark.parametrize("order", ["fail", "refuse"])

@@ -15,7 +15,7 @@ class FakeVolume:
 
     def __init__(self, description: str = "first", origin: FakeVolume | None = None) -> None:
         self.name, self.description, self.origin = "vol", description, origin
-        self.refusing = self.full = self.ended = False
+        self.refusing = self.full = self.ended = self.complains = False
         self.asked = 0
 
     def volfile(self) -> str:
@@ -34,6 +34,8 @@ class FakeVolume:
 
     def umount(self) -> None:
         self.ended = True
+        if self.origin is not None and self.origin.complains:
+            raise OSError(errno.EIO, "glfs_fini")
 
 
 class FakeFile:
@@ -69,12 +71,25 @@ class Disk:
     def __init__(self, mounted: MountedVolume, loop: FakeLoop) -> None:
         first = mounted.open(FakeFile)
         self.used = first.file
+        self.flushes: list = []
         self.handles = Handles(
-            mounted, loop, first, open_on=FakeFile, taken=self.take, in_flight=lambda file: file.under_way
-        )
+            mounted, loop, first, open_on=FakeFile, taken=self.take, in_flight=lambda file: file.under_way,
+            flush=self.flush,
+        )  # fmt: skip
 
     def take(self, file: FakeFile) -> None:
         self.used = file
+
+    def flush(self, file: FakeFile, done) -> None:
+        file.under_way += 1
+        self.flushes.append((file, done))
+
+    def flushed(self, outcome) -> FakeFile:
+        """The oldest flush ends."""
+        file, done = self.flushes.pop(0)
+        file.under_way -= 1
+        done(outcome)
+        return file
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +146,7 @@ def test_a_release_that_cannot_uses_the_connection_of_administration(volume, loo
     assert disk.used.volume is volume
     disk.handles.close()
     mounted.look()
+    mounted.end_old()
     assert not volume.ended
 
 
@@ -143,12 +159,12 @@ def test_a_change_moves_every_disk_and_the_old_connection_ends_after_its_last_ca
     assert [disk.used for disk in disks] == old, "only the loop changes what it uses"
     loop.turn()
     assert {disk.used.volume.description for disk in disks} == {"second"}
+    mounted.end_old()
     assert volume.asked == 1
-    mounted.look()
     assert [file.closed for file in old] == [True, False]
     assert not old[0].volume.ended
     old[1].under_way = 0
-    mounted.look()
+    mounted.end_old()
     assert old[1].closed
     assert old[0].volume.ended
     assert not any(disk.used.closed or disk.used.volume.ended for disk in disks)
@@ -157,12 +173,12 @@ def test_a_change_moves_every_disk_and_the_old_connection_ends_after_its_last_ca
 def test_a_call_outside_the_queue_keeps_its_file_open(volume, mounted, disk, loop):
     with disk.handles.held() as file:
         volume.description = "second"
-        for _ in range(2):
-            mounted.look()
-            loop.turn()
+        mounted.look()
+        loop.turn()
+        mounted.end_old()
         assert disk.used is not file
         assert not file.closed
-    mounted.look()
+    mounted.end_old()
     assert file.closed
 
 
@@ -197,7 +213,7 @@ def test_closing_ends_all_handles_also_one_that_was_on_its_way(volume, mounted, 
     loop.turn()
     assert disk.used is first
     assert first.closed
-    mounted.look()
+    mounted.end_old()
     assert first.volume.ended
     assert mounted.graph.files == 0
 
@@ -211,7 +227,7 @@ def test_closing_leaves_a_handle_with_calls_under_way_and_its_connection(mounted
     assert disk.handles.unreturned() == 3
     old = [opened.file for opened in disk.handles._retired]
     disk.handles.close()
-    mounted.look()
+    mounted.end_old()
     assert not disk.used.closed
     assert not old[0].closed
     assert not old[0].volume.ended
@@ -231,3 +247,104 @@ def test_an_unopened_file_keeps_no_connection(volume, mounted):
     with pytest.raises(OSError):
         mounted.open(FakeFile)
     assert mounted.graph.files == 0
+
+
+def change(volume, mounted, loop, description="second"):
+    """The volume changes, and its disks go over."""
+    volume.description = description
+    mounted.look()
+    loop.turn()
+
+
+def test_going_over_does_not_wait_for_what_ends(volume, mounted, disk, loop, monkeypatch):
+    """glfs_fini may take very long, and what is written meanwhile must not miss a brick that was added."""
+    for blocking in ("close", "umount", "stat"):
+        owner = FakeFile if blocking == "close" else FakeVolume
+        monkeypatch.setattr(owner, blocking, lambda *_: pytest.fail("this would block"))
+    for description in ("second", "third", "fourth"):
+        change(volume, mounted, loop, description)
+        assert disk.used.volume.description == description
+
+
+def test_a_connection_that_ends_with_an_error_keeps_no_other(volume, mounted, loop):
+    volume.complains = True
+    old = []
+    for description in ("second", "third"):
+        disk = Disk(mounted, loop)
+        old.append(disk.used.volume)
+        change(volume, mounted, loop, description)
+    mounted.end_old()
+    assert [each.ended for each in old] == [True, True]
+
+
+def test_a_closed_disk_is_neither_held_nor_renewed(mounted, disk):
+    disk.handles.close()
+    with pytest.raises(OSError) as held, disk.handles.held():
+        pytest.fail("its file is closed")
+    with pytest.raises(OSError) as renewed:
+        disk.handles.renew()
+    assert held.value.errno == renewed.value.errno == errno.EBADF
+    assert mounted.graph.files == 0
+
+
+def test_closing_waits_for_calls_outside_the_queue_or_leaves_their_file_open(mounted, disk):
+    with disk.handles.held() as file:
+        assert disk.handles.unreturned() == 1
+        disk.handles.close()
+        assert not file.closed
+
+
+SHARDED = "volume one-shard\n    type features/shard\n%s"
+
+
+@pytest.fixture
+def sharded(volume):
+    volume.description = SHARDED % "first"
+    return volume
+
+
+def test_a_sharded_volumes_old_handle_ends_after_a_flush_of_its_own_which_follows_its_last_call(sharded, mounted, loop):
+    disk = Disk(mounted, loop)
+    old = disk.used
+    old.under_way = 1
+    change(sharded, mounted, loop, SHARDED % "second")
+    assert disk.handles.unflushed() == [old]
+    mounted.end_old()
+    loop.turn()
+    assert not disk.flushes, "a write is under way"
+    old.under_way = 0
+    for outcome in (OSError(errno.ENOTCONN, "not connected"), 0):
+        mounted.end_old()
+        loop.turn()
+        assert disk.handles.unflushed() == [old]
+        assert not old.closed
+        assert disk.flushed(outcome) is old
+    assert disk.handles.unflushed() == []
+    mounted.end_old()
+    assert old.closed
+    assert old.volume.ended
+
+
+def test_a_flush_that_says_that_data_are_lost_is_the_last_one_there(sharded, mounted, loop):
+    """The error is used up, and the backend has noted it for every later flush."""
+    disk = Disk(mounted, loop)
+    old = disk.used
+    change(sharded, mounted, loop, SHARDED % "second")
+    mounted.end_old()
+    loop.turn()
+    disk.flushed(OSError(errno.EIO, "lost"))
+    mounted.end_old()
+    assert old.closed
+    assert not disk.flushes
+
+
+def test_another_handle_on_the_same_connection_flushes_for_the_one_before(sharded, mounted, loop):
+    disk = Disk(mounted, loop)
+    disk.handles.renew()
+    loop.turn()
+    assert disk.handles.unflushed() == []
+
+
+def test_a_volume_without_shards_needs_no_flush_of_old_handles(volume, mounted, disk, loop):
+    change(volume, mounted, loop)
+    assert disk.handles.unflushed() == []

@@ -70,6 +70,7 @@ def server():
         running.create_volume("disperse", disperse=2)
         running.create_volume("small", brick_bytes=64 * MIB)
         running.create_volume("stopped", 1, start=False)
+        running.create_volume("sharded", 1, {**gluster_server.BLOCK_OPTIONS, "features.shard": "on"})
         with running.entered():
             yield running
 
@@ -254,6 +255,31 @@ def test_options_changed_under_load_break_nothing(server, disk, loop):
     assert write(loop, backend, 0, b"fine") == 4
 
 
+def calls_at_bricks(server, volume: str, name: str) -> int:
+    """How many there were since profiling was started."""
+    info = ElementTree.fromstring(server.gluster("volume", "profile", volume, "info", "--xml"))
+    operations = [fop for brick in info.iter("brick") for fop in brick.iterfind("cumulativeStats//fop")]
+    return sum(int(fop.findtext("hits")) for fop in operations if fop.findtext("name") == name)
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_flush_reaches_every_shard_also_after_the_volume_has_changed(server, disk, loop, moves):
+    """A connection flushes the shards that it wrote: one that comes after it would only flush the file they hang on."""
+    backend = disk("sharded", 256 * MIB)
+    server.gluster("volume", "profile", "sharded", "start", check=False)
+    for offset in (0, 100 * MIB, 200 * MIB):  # the file itself, and two shards of 64 MiB
+        write(loop, backend, offset, b"acknowledged")
+    syncs, graph = calls_at_bricks(server, "sharded", "FSYNC"), backend._handles.graph
+    for _ in range(moves):
+        server.set_options("sharded", {"performance.write-behind": "off"})
+        deadline = time.monotonic() + 30
+        while backend._handles.graph is graph:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert loop.ask(backend.flush) == 0
+    assert calls_at_bricks(server, "sharded", "FSYNC") >= syncs + 3
+
+
 def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
     """A client's graphs are folders of its own in /.meta; while replication delays, one lock serves many writes."""
     volume = Volume([Server(server.host)], "three").mount()
@@ -265,20 +291,17 @@ def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
         with volume.open(path, os.O_RDONLY) as file:
             return file.pread(100, 0).decode().strip()
 
-    def locks() -> int:
-        info = ElementTree.fromstring(server.gluster("volume", "profile", "three", "info", "--xml"))
-        operations = [fop for brick in info.iter("brick") for fop in brick.iterfind("cumulativeStats//fop")]
-        return sum(int(fop.findtext("hits")) for fop in operations if fop.findtext("name") == "FINODELK")
-
     def judge() -> None:
         assert option("replicate-0", "post-op-delay-secs") == "0"
         assert option("client-0", "event-threads") == "1"
         assert option("io-threads", "pass-through") == option("write-behind", "pass-through") == "true"
-        before = locks()
+        before = calls_at_bricks(server, "three", "FINODELK")
         for _ in range(10):
             file.pwrite(bytes(4096), 0)
         deadline = time.monotonic() + 10
-        while locks() - before < 10 * 2 * 3:  # taken and, after the answer, released, at three bricks
+        while (
+            calls_at_bricks(server, "three", "FINODELK") - before < 10 * 2 * 3
+        ):  # taken and, after the answer, released, at three bricks
             assert time.monotonic() < deadline
 
     judge()
