@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import readline
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,15 @@ class Shell(ConfigShell):
         self.log = Log()
         if fresh:  # configshell's own default is to log every line
             self.prefs["loglevel_file"] = "critical"
+
+    def run_cmdline(self, cmdline: str) -> None:
+        """A line with a password is not among those that are kept."""
+        try:
+            super().run_cmdline(cmdline)
+        finally:
+            last = readline.get_current_history_length()
+            if "password" in cmdline and last and readline.get_history_item(last) == cmdline:
+                readline.remove_history_item(last - 1)
 
     def stay(self) -> None:
         """The tree was built anew: be in the node of the same path, or in the nearest that is still there."""

@@ -80,7 +80,8 @@ class Argument:
         if self.kind is Kind.SIZE:
             return parse_size(value)
         if not isinstance(value, str):
-            raise ConfigError(f"{self.name} is text, not {value!r}")
+            given = type(value).__name__ if self.kind is Kind.SECRET else repr(value)
+            raise ConfigError(f"{self.name} is text, not {given}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} is {' or '.join(self.choices)}, not {value!r}")
         parse = _PARSERS.get(self.kind)

@@ -31,6 +31,7 @@ DEFAULT_KEYS = {
 }  # fmt: skip
 
 
+COUNTER_CHALLENGE = bytes(range(32))
 CHAP_HASHES = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}
 
 
@@ -101,9 +102,10 @@ class Initiator:
         chap: Optional[tuple[str, str]] = None,
         methods: str = "CHAP,None",
         algorithms: str = "5",
+        mutual: bool = False,
     ) -> None:
-        self.chap, self.methods, self.algorithms = chap, methods, algorithms
-        """(user, password) to prove who it is, AuthMethod and CHAP_A as they are offered."""
+        self.chap, self.methods, self.algorithms, self.mutual = chap, methods, algorithms, mutual
+        """(user, password) to prove who it is; AuthMethod and CHAP_A as offered; whether it wants a proof, too."""
         self.target_name, self.name, self.isid, self.cid, self.tsih = target_name, name, isid, cid, tsih
         self.discovery = discovery
         self.keys = dict(DEFAULT_KEYS, **(keys or {}))
@@ -229,7 +231,8 @@ class Initiator:
         challenge = bytes.fromhex(self.agreed["CHAP_C"][2:])
         data = bytes((int(self.agreed["CHAP_I"]),)) + password.encode() + challenge
         response = hashlib.new(CHAP_HASHES[self.agreed["CHAP_A"]], data).hexdigest()
-        self.login_request({"CHAP_N": user, "CHAP_R": f"0x{response}"}, stage=0, following=1)
+        wanted = {"CHAP_I": "7", "CHAP_C": f"0x{COUNTER_CHALLENGE.hex()}"} if self.mutual else {}
+        self.login_request({"CHAP_N": user, "CHAP_R": f"0x{response}", **wanted}, stage=0, following=1)
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
