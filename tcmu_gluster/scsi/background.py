@@ -3,12 +3,13 @@
 While it runs the unit is NOT READY with a progress indication; resets, lost nexuses and aborted commands change
 nothing. A section of the record beside the disk says that it began, and goes when it has ended: a unit that finds the
 section when it is opened has half of its blocks done, answers MEDIUM ERROR, and waits for a host that begins anew. It
-does not begin by itself, because meanwhile another gateway may serve the disk.
+does not begin by itself, because meanwhile another gateway may serve the disk. After a failed format whoever needs no
+blocks is served, or a host could not find out what to format.
 
     IDLE ── start() ──▶ RUNNING ── all done ──▶ IDLE
                           └─────── error ─────▶ FAILED ── start(), leave_failure() ──▶ RUNNING, IDLE
 
-Source: SBC-3 4.11 (sanitize), SBC-4 4.33 (format), SPC-4 5.12 (progress).
+Source: SBC-4 4.11 (sanitize), 4.33 (format); SPC-4 5.11.2 (progress).
 """
 
 from __future__ import annotations
@@ -35,16 +36,27 @@ Later = Callable[[float, Callable[[], None]], Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """An operation: its name in the record, and what the unit says during it and after it failed."""
+    """An operation: its name in the record; what the unit says during it, as its command's end, and after it failed."""
 
     name: str
     in_progress: Asc
     failed: Asc
+    afterwards: Asc
 
 
-FORMAT = Kind("format", Asc.FORMAT_IN_PROGRESS, Asc.FORMAT_COMMAND_FAILED)
-SANITIZE = Kind("sanitize", Asc.SANITIZE_IN_PROGRESS, Asc.SANITIZE_COMMAND_FAILED)
+FORMAT = Kind("format", Asc.FORMAT_IN_PROGRESS, Asc.FORMAT_COMMAND_FAILED, Asc.MEDIUM_FORMAT_CORRUPTED)
+SANITIZE = Kind("sanitize", Asc.SANITIZE_IN_PROGRESS, Asc.SANITIZE_COMMAND_FAILED, Asc.SANITIZE_COMMAND_FAILED)
 KINDS = {kind.name: kind for kind in (FORMAT, SANITIZE)}
+
+MEDIUM, BUSY, DECIDES = 2, 64, 128  # the gates of table.py that say who may pass
+
+# SBC-4 4.11.2: what is allowed during a sanitize operation by a field, and not by the operation code alone.
+MODE_PAGES = (0x08, 0x0A, 0x1C)  # Caching, Control, Informational Exceptions Control
+DURING_SANITIZE: dict[int, Callable[[Any], bool]] = {
+    0x4D: lambda fields: fields.page_code == 0x0D and not fields.subpage_code,  # LOG SENSE: Temperature
+    0x1A: lambda fields: fields.page_code in MODE_PAGES and not fields.subpage_code,  # MODE SENSE(6) and (10)
+    0x5A: lambda fields: fields.page_code in MODE_PAGES and not fields.subpage_code,
+}
 
 
 class State(Enum):
@@ -63,8 +75,8 @@ class Background:
         self.state, self.kind = State.IDLE, FORMAT
         self.done_bytes = self.total_bytes = 0
         self.may_leave_failure = False
-        self.failure: Optional[Exception] = None
-        """What the last operation of this process ended with."""
+        self.failure: Optional[MediumError] = None
+        """What the command of the last operation of this process ended with, if that failed."""
         self._command: Any = None
         self._steps: Optional[Work] = None
         self._operation: Optional[Operation] = None
@@ -87,7 +99,7 @@ class Background:
         if self.state is State.RUNNING:
             return NotReady(self.kind.in_progress, key_specific=bytes(PROGRESS.pack(progress_indication=self.progress)))
         if self.state is State.FAILED:
-            return MediumError(self.kind.failed)
+            return MediumError(self.kind.afterwards)
         return None
 
     @property
@@ -96,10 +108,23 @@ class Background:
         return min(self.done_bytes * 65536 // max(self.total_bytes, 1), 65535)
 
     def check(self) -> None:
-        """Raises what a command that needs the medium ends with."""
+        """Raises what a command that may not be done now ends with."""
         trouble = self.trouble()
         if trouble is not None:
             raise trouble
+
+    def gate(self, command: Command) -> None:
+        """Raises what a command ends with unless it may be done: beside the operation, or although one has failed."""
+        gates = command.entry.gates
+        if gates & DECIDES:
+            return
+        if self.kind is SANITIZE:
+            allowed = DURING_SANITIZE.get(command.entry.operation_code)
+            if gates & BUSY or (allowed is not None and allowed(command.fields)):
+                return
+        elif self.state is State.FAILED and (gates & BUSY or not gates & MEDIUM):
+            return
+        self.check()
 
     def admit(self, kind: Kind) -> None:
         """Raises unless an operation of this kind may begin: none runs, and none of another kind has failed."""
@@ -156,19 +181,19 @@ class Background:
             stopped, self._stopped = self._stopped, _nothing
             stopped()
         except StopIteration:
-            self._end(State.IDLE, 0)
+            self._end(State.IDLE)
         except Exception as error:
             self._end(State.FAILED, error)
 
-    def _end(self, state: State, outcome: Any) -> None:
+    def _end(self, state: State, error: Optional[Exception] = None) -> None:
         self.state, self._steps, self._operation = state, None, None
-        self.failure = outcome if isinstance(outcome, Exception) else None
+        self.failure = None if error is None else MediumError(self.kind.failed)
         waiting, self._waiting = self._waiting, []
         self._unit.look_again()
-        if isinstance(outcome, Exception) and self._unit.report is not None:
-            self._unit.report(self._command, outcome)
+        if error is not None and self._unit.report is not None:
+            self._unit.report(self._command, error)
         for done in waiting:
-            done(outcome)
+            done(self.failure or 0)
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """The unit goes: nothing more is begun; stopped() once the backend has let go. It has failed then."""

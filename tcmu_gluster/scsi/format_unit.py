@@ -36,6 +36,7 @@ INITIALIZATION_PATTERN = Layout("FORMAT UNIT initialization pattern descriptor",
     Int("initialization_pattern_length", 2, 2),
 ))  # fmt: skip
 DEFAULT_PATTERN, REPEAT_PATTERN = 0x00, 0x01
+RESERVED_FORMAT = 0b111
 
 
 class _Wanted:
@@ -53,8 +54,8 @@ def format_unit(unit: LogicalUnit, command: Command) -> Steps:
     background.admit(FORMAT)
     if fields.fmtpinfo:
         raise InvalidFieldInCdb("fmtpinfo")
-    if not fields.fmtdata and fields.longlist:
-        raise InvalidFieldInCdb("longlist")
+    if fields.fmtdata and fields.defect_list_format == RESERVED_FORMAT:
+        raise InvalidFieldInCdb("defect_list_format")
     if fields.ffmt:  # a fast format would leave what is there
         raise InvalidFieldInCdb("ffmt")
     wanted = _parse(unit, command) if fields.fmtdata else _Wanted()

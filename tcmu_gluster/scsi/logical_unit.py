@@ -219,8 +219,8 @@ class LogicalUnit:
             self.ports.check(command)
         if self.reserved.held and not self.reserved.allows(command):
             raise ReservationConflict()
-        if self.background.state is not State.IDLE and not gates & (Gate.ATTENTION | Gate.BUSY):
-            self.background.check()
+        if self.background.state is not State.IDLE and not gates & Gate.ATTENTION:
+            self.background.gate(command)
         if self.not_ready is not None and gates & Gate.MEDIUM:
             raise NotReady(self.not_ready)
         if entry.modifies and self.is_write_protected(command.nexus):

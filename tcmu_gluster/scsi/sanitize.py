@@ -2,7 +2,7 @@
 
 What can be promised is what a file can: every block that held data is written over through the file, and all of it is
 on stable storage. Copies that the storage keeps by itself (snapshots, a log-structured file system) are not reached.
-Source: SBC-3 4.11; SBC-4 5.30.
+Source: SBC-4 4.11, 5.30.
 """
 
 from __future__ import annotations
@@ -39,15 +39,19 @@ def _check(unit: LogicalUnit, command: Command) -> None:
 
 
 def _begin(unit: LogicalUnit, command: Command, total_bytes: int, work: Work) -> Steps:
-    fields = command.fields
+    fields, background = command.fields, unit.background
     may_leave, immed = bool(fields.ause), bool(fields.immed)
-    return (yield from unit.background.run(
+    if may_leave and background.state is State.FAILED and not background.may_leave_failure:
+        raise InvalidFieldInCdb("ause")  # only one that succeeds leads out of that failure
+    return (yield from background.run(
         command, SANITIZE, total_bytes, work, immed=immed, may_leave_failure=may_leave
     ))  # fmt: skip
 
 
 def overwrite(unit: LogicalUnit, command: Command) -> Steps:
-    """SANITIZE, OVERWRITE: every block gets the pattern, OVERWRITE COUNT times; INVERT turns every other pass around.
+    """SANITIZE, OVERWRITE: every block gets the pattern, OVERWRITE COUNT times.
+
+    INVERT turns every other pass around, so that the last one is as the list says.
 
     Raises InvalidFieldInCdb (a list that can hold no pattern, or one longer than a block), InvalidFieldInParameterList.
     """
@@ -71,7 +75,7 @@ def overwrite(unit: LogicalUnit, command: Command) -> Steps:
     pattern = block_of(data[head : head + pattern_length], block)
     passes = [pattern] * wanted.overwrite_count
     if wanted.invert:
-        passes[1::2] = [bytes(byte ^ 0xFF for byte in pattern)] * len(passes[1::2])
+        passes[-2::-2] = [bytes(byte ^ 0xFF for byte in pattern)] * len(passes[-2::-2])
     total = len(passes) * unit.blocks * block
     return (yield from _begin(unit, command, total, _passes(unit, passes)))
 

@@ -58,7 +58,9 @@ class Gate(IntFlag):
     SPC_2 = 32
     """Allowed while another nexus holds the unit by RESERVE."""
     BUSY = 64
-    """Allowed while the medium is formatted or sanitized, and after that failed: it needs neither medium nor peace."""
+    """Allowed while the medium is sanitized, and after that or a format failed: it needs neither medium nor peace."""
+    DECIDES = 128
+    """Begins such an operation: its handler decides what may follow what."""
 
 
 class Feature(IntFlag):
@@ -169,7 +171,8 @@ THIN, CLOCK, TOKENS = Feature.THIN, Feature.CLOCK, Feature.TOKENS
 READ_GATES = MEDIUM | SHARED
 WRITE_GATES = MEDIUM | Gate.MODIFIES
 BUSY = Gate.BUSY
-WHOLE_MEDIUM = WRITE_GATES | BUSY  # their handlers decide what may follow what
+CAPACITY = MEDIUM | JUDGED | BUSY
+WHOLE_MEDIUM = WRITE_GATES | Gate.DECIDES
 
 COMMANDS: tuple[Entry, ...] = (
     # operation code, service action, layout, handler, data, gates, overlap, feature
@@ -189,7 +192,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x1D, None, cdb.SEND_DIAGNOSTIC,      diagnostics.send_diagnostic, OUT,  MEDIUM,           READS),
     Entry(0x1E, None, cdb.PREVENT_ALLOW_MEDIUM_REMOVAL,
           medium.prevent_allow_medium_removal, NONE, Gate.NONE, FREE, Feature.REMOVABLE),
-    Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   MEDIUM | JUDGED,  FREE),
+    Entry(0x25, None, cdb.READ_CAPACITY_10,     sbc.read_capacity_10,        IN,   CAPACITY,         FREE),
     Entry(0x28, None, cdb.READ_10,              sbc.read,                    IN,   READ_GATES,       READS),
     Entry(0x2A, None, cdb.WRITE_10,             sbc.write,                   OUT,  WRITE_GATES,      WRITES),
     Entry(0x2E, None, cdb.WRITE_AND_VERIFY_10,  sbc.write_and_verify,        OUT,  WRITE_GATES,      ATOMIC),
@@ -209,7 +212,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x48, 0x1F, cdb.SANITIZE_EXIT_FAILURE_MODE,
           sanitize.exit_failure_mode, NONE, WHOLE_MEDIUM, EXCLUSIVE),
     Entry(0x4C, None, cdb.LOG_SELECT,           log_pages.log_select,        OUT,  Gate.NONE,        FREE),
-    Entry(0x4D, None, cdb.LOG_SENSE,            log_pages.log_sense,         IN,   OPEN | BUSY,      FREE),
+    Entry(0x4D, None, cdb.LOG_SENSE,            log_pages.log_sense,         IN,   OPEN,             FREE),
     Entry(0x55, None, cdb.MODE_SELECT_10,       spc.mode_select_10,          OUT,  Gate.NONE,        EXCLUSIVE),
     Entry(0x56, None, cdb.RESERVE_10, reserve.reserve_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
     Entry(0x57, None, cdb.RELEASE_10, reserve.release_spc_2, NONE, JUDGED, FREE, RESERVATIONS),
@@ -255,7 +258,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(0x93, None, cdb.WRITE_SAME_16,        provisioning.write_same,     OUT,  WRITE_GATES,      WRITES),
     Entry(0x9C, None, cdb.WRITE_ATOMIC_16,      atomic.write_atomic,         OUT,  WRITE_GATES,      ATOMIC,
           Feature.ATOMIC_WRITES),
-    Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   MEDIUM | JUDGED,  FREE),
+    Entry(0x9E, 0x10, cdb.READ_CAPACITY_16,     sbc.read_capacity_16,        IN,   CAPACITY,         FREE),
     Entry(0x9E, 0x12, cdb.GET_LBA_STATUS,       provisioning.get_lba_status, IN,   READ_GATES,       READS),
     Entry(0xA0, None, cdb.REPORT_LUNS,          spc.report_luns,             IN,   ALWAYS,           FREE),
     Entry(0xA3, 0x05, cdb.REPORT_IDENTIFYING_INFORMATION,

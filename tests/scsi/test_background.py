@@ -13,6 +13,7 @@ from tcmu_gluster.scsi.command import ABORTED, Function, ManagementResponse, Sta
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc, SenseKey
+from tcmu_gluster.wire.layout import Layout
 from tests.doubles.backends import FaultyBackend, SlowBackend
 from tests.doubles.host import Answer, Host, Pending, memory
 
@@ -101,34 +102,79 @@ def test_request_sense_tells_the_progress(paced: Paced) -> None:
     assert data.hex() == "7202041b00000008" + "0206000080200000"
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        cdb.INQUIRY.pack(allocation_length=96),
-        cdb.REPORT_LUNS.pack(allocation_length=16),
-        cdb.LOG_SENSE.pack(page_code=0x0D, pc=1, allocation_length=252),
-        cdb.REPORT_SUPPORTED_OPERATION_CODES.pack(allocation_length=252),
-    ],
-)
-def test_what_may_be_asked_meanwhile(paced: Paced, raw: bytearray) -> None:
-    paced.overwrite(immed=1)
-    assert paced.host.run(raw).good
+ALWAYS = {"INQUIRY", "REPORT LUNS", "REQUEST SENSE"}  # SBC-4 4.33.2: all that is allowed during a format
+DURING_SANITIZE = ALWAYS | {  # SBC-4 4.11.2; and of LOG SENSE and MODE SENSE what is tested below
+    "READ CAPACITY(10)", "READ CAPACITY(16)", "REPORT SUPPORTED OPERATION CODES",
+    "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
+}  # fmt: skip
+SANITIZES = {"SANITIZE, OVERWRITE", "SANITIZE, BLOCK ERASE", "SANITIZE, EXIT FAILURE MODE"}
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        cdb.READ_16.pack(transfer_length=1),
-        cdb.START_STOP_UNIT.pack(start=1),
-        cdb.MODE_SENSE_6.pack(page_code=0x3F, allocation_length=252),
-        cdb.FORMAT_UNIT.pack(),
-        cdb.SANITIZE_BLOCK_ERASE.pack(),
-        cdb.SANITIZE_EXIT_FAILURE_MODE.pack(),
-    ],
-)
-def test_what_may_not(paced: Paced, raw: bytearray) -> None:
+def served(unit: LogicalUnit, host: Host, trouble: Asc) -> set[str]:
+    """The rows of the unit's table that don't end with the trouble. With AUSE no SANITIZE begins after a failed one."""
+    ause = {row: {"ause": 1} if row.name in SANITIZES else {} for row in unit.commands}
+    return {row.name for row in unit.commands if host.run(row.layout.pack(**ause[row])).asc != trouble}
+
+
+def test_who_is_served_while_the_medium_is_sanitized_or_formatted(paced: Paced) -> None:
     paced.overwrite(immed=1)
-    assert paced.host.run(raw).asc == Asc.SANITIZE_IN_PROGRESS
+    assert served(paced.unit, paced.host, Asc.SANITIZE_IN_PROGRESS) == DURING_SANITIZE
+    paced.finish()
+    assert paced.ready().good
+    paced.format()
+    assert served(paced.unit, paced.host, Asc.FORMAT_IN_PROGRESS) == ALWAYS
+
+
+@pytest.mark.parametrize(("page", "subpage", "good"), [(0x0D, 0, True), (0x0D, 0xFF, False), (0x2F, 0, False)])
+def test_of_the_log_pages_the_temperature_is_told_meanwhile(paced: Paced, page: int, subpage: int, good: bool) -> None:
+    paced.overwrite(immed=1)
+    raw = cdb.LOG_SENSE.pack(page_code=page, subpage_code=subpage, pc=1, allocation_length=252)
+    answer = paced.host.run(raw)
+    assert answer.good is good and (good or answer.asc == Asc.SANITIZE_IN_PROGRESS)
+
+
+@pytest.mark.parametrize("layout", [cdb.MODE_SENSE_6, cdb.MODE_SENSE_10])
+@pytest.mark.parametrize(
+    ("page", "subpage", "good"),
+    [(0x08, 0, True), (0x0A, 0, True), (0x1C, 0, True), (0x0A, 1, False), (0x1C, 2, False), (0x01, 0, False),
+     (0x3F, 0, False), (0x08, 0xFF, False)],
+)  # fmt: skip
+def test_of_the_mode_pages_three_are_told_meanwhile(
+    paced: Paced, layout: Layout, page: int, subpage: int, good: bool
+) -> None:
+    paced.overwrite(immed=1)
+    answer = paced.host.run(layout.pack(page_code=page, subpage_code=subpage, allocation_length=252))
+    assert answer.good is good and (good or answer.asc == Asc.SANITIZE_IN_PROGRESS)
+
+
+def test_after_a_failed_sanitize_the_same_are_served_and_another_sanitize(paced: Paced) -> None:
+    paced.overwrite(immed=1)
+    paced.backend.fail("write", errno.EIO)
+    paced.finish()
+    assert paced.ready().key == SenseKey.MEDIUM_ERROR
+    assert served(paced.unit, paced.host, Asc.SANITIZE_COMMAND_FAILED) == DURING_SANITIZE | SANITIZES
+    paced.overwrite(immed=1)
+    paced.finish()
+    assert paced.ready().good
+
+
+def test_after_a_failed_format_whoever_needs_no_blocks_is_served(paced: Paced) -> None:
+    """SBC-4 4.33.3.1: logical block access commands end with MEDIUM ERROR, MEDIUM FORMAT CORRUPTED."""
+    pending = paced.host.send(cdb.FORMAT_UNIT.pack(fmtdata=1), bytes.fromhex("0088000000010001a5"))
+    paced.backend.fail("write", errno.ENOTCONN)
+    paced.finish()
+    answer = pending.answer
+    assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.FORMAT_COMMAND_FAILED)
+    for raw in (cdb.TEST_UNIT_READY.pack(), cdb.READ_10.pack(transfer_length=1), cdb.VERIFY_16.pack(), cdb.UNMAP.pack(),
+                cdb.SYNCHRONIZE_CACHE_10.pack(), cdb.SANITIZE_BLOCK_ERASE.pack()):  # fmt: skip
+        answer = paced.host.run(raw)
+        assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.MEDIUM_FORMAT_CORRUPTED)
+    for raw in (cdb.MODE_SENSE_10.pack(page_code=0x3F, allocation_length=252), cdb.LOG_SENSE.pack(pc=1),
+                cdb.READ_CAPACITY_16.pack(allocation_length=32), cdb.READ_KEYS.pack(allocation_length=8)):  # fmt: skip
+        assert paced.host.run(raw).good
+    paced.format()
+    paced.finish()
+    assert paced.ready().good
 
 
 @pytest.mark.parametrize("immed", [0, 1])
@@ -183,7 +229,7 @@ def test_an_error_is_told_and_the_unit_stays_failed(paced: Paced) -> None:
     paced.backend.fail("write", errno.ENOSPC)
     paced.finish()
     answer = pending.answer
-    assert (answer.key, answer.asc) == (SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
+    assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.SANITIZE_COMMAND_FAILED)  # SBC-4 4.11.4
     assert (paced.ready().key, paced.ready().asc) == (SenseKey.MEDIUM_ERROR, Asc.SANITIZE_COMMAND_FAILED)
     assert [type(error) for error in paced.reported] == [OSError]
     paced.overwrite(immed=1)

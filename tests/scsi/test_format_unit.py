@@ -61,6 +61,13 @@ def test_initialization_pattern_is_repeated_in_every_block() -> None:
     assert content(unit) == ((b"abc" * 171)[:512]) * 64
 
 
+@pytest.mark.parametrize("field", ["longlist", "cmplst"])
+def test_without_a_list_the_bits_that_speak_of_it_are_ignored(field: str) -> None:  # SBC-4 5.4.1
+    unit, host = filled()
+    assert format_(host, **{field: 1}).good
+    assert content(unit) == bytes(SIZE)
+
+
 def test_long_list() -> None:
     unit, host = filled()
     assert format_(host, bytes(8), longlist=1).good
@@ -71,7 +78,7 @@ def test_long_list() -> None:
     ("fields", "data", "asc", "pointer"),
     [
         ({"fmtpinfo": 2}, None, Asc.INVALID_FIELD_IN_CDB, (1, 7)),
-        ({"longlist": 1}, None, Asc.INVALID_FIELD_IN_CDB, (1, 5)),
+        ({"defect_list_format": 7}, bytes(4), Asc.INVALID_FIELD_IN_CDB, (1, 2)),  # reserved
         ({"ffmt": 1}, None, Asc.INVALID_FIELD_IN_CDB, (4, 1)),
         ({}, b"\0\0\0", Asc.PARAMETER_LIST_LENGTH_ERROR, None),
         ({"longlist": 1}, bytes(7), Asc.PARAMETER_LIST_LENGTH_ERROR, None),

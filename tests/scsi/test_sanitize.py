@@ -7,6 +7,7 @@ import errno
 import pytest
 
 from tcmu_gluster.backends.base import Allocation
+from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
@@ -59,7 +60,8 @@ def test_cdbs_are_the_standards() -> None:
         (0x02, b"\x0f\xf0", b"\x0f\xf0" * 256),
         (0x1F, b"abc", (b"abc" * 171)[:512]),
         (0x81, b"\x0f", b"\x0f" * 512),
-        (0x82, b"\x0f", b"\xf0" * 512),  # INVERT: the second pass is the last one
+        (0x82, b"\x0f", b"\x0f" * 512),
+        (0x83, b"\x0f", b"\x0f" * 512),
     ],
 )
 def test_overwrite_leaves_the_pattern_of_its_last_pass(
@@ -69,6 +71,22 @@ def test_overwrite_leaves_the_pattern_of_its_last_pass(
     assert content(unit) == block * 64
     calls = unit.backend.calls  # type: ignore[attr-defined]
     assert len([call for call in calls if call[0] == "write" and call[2] == SIZE]) == first & 0x1F
+
+
+@pytest.mark.parametrize(
+    ("first", "passes"),
+    [(0x03, "a5 a5 a5"), (0x81, "a5"), (0x82, "5a a5"), (0x83, "a5 5a a5"), (0x84, "5a a5 5a a5")],
+)
+def test_with_invert_the_first_of_an_even_number_of_passes_is_turned_around(first: int, passes: str) -> None:
+    written: list[int] = []  # SBC-4 5.30.2.2
+
+    class Watched(MemoryBackend):
+        def write(self, offset, views, done, durable=False):
+            written.append(bytes(views[0])[0])
+            return super().write(offset, views, done, durable)
+
+    assert overwrite(Host(LogicalUnit(Watched("watched", SIZE))), pattern_list(b"\xa5", first)).good
+    assert bytes(written) == bytes.fromhex(passes)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +152,13 @@ def test_cryptographic_erase_is_not_there(host: Host) -> None:
 
 @pytest.mark.parametrize("ause", [0, 1])
 def test_failure_mode_and_the_ways_out(ause: int) -> None:
-    """SBC-3 4.11.4: EXIT FAILURE MODE is for a command that had AUSE; another SANITIZE always is."""
+    """SBC-4 4.11.4: EXIT FAILURE MODE is for a command that had AUSE; another SANITIZE always is, without AUSE."""
     backend = FaultyBackend(memory(SIZE))
     unit = LogicalUnit(backend)
     host = Host(unit)
     backend.fail("write", errno.EIO)
     answer = overwrite(host, pattern_list(b"a"), ause=ause)
-    assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.WRITE_ERROR)
+    assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.SANITIZE_COMMAND_FAILED)
     for raw in (cdb.TEST_UNIT_READY.pack(), cdb.READ_10.pack(transfer_length=1), cdb.FORMAT_UNIT.pack()):
         answer = host.run(raw)
         assert (answer.key, answer.asc) == (SenseKey.MEDIUM_ERROR, Asc.SANITIZE_COMMAND_FAILED)
@@ -148,6 +166,8 @@ def test_failure_mode_and_the_ways_out(ause: int) -> None:
     assert answer.good is bool(ause)
     if not ause:
         assert answer.pointer == (1, 4)
+        for again in (overwrite(host, pattern_list(b"a"), ause=1), host.run(cdb.SANITIZE_BLOCK_ERASE.pack(ause=1))):
+            assert (answer.asc, again.pointer) == (Asc.INVALID_FIELD_IN_CDB, (1, 5))  # SBC-4 5.30.1
         assert overwrite(host, pattern_list(b"a")).good
     assert host.run(cdb.TEST_UNIT_READY.pack()).good
 
