@@ -19,6 +19,7 @@ UNSETTLED: frozenset[str] = frozenset(("conformance_over_lio",))
 
 LONG = frozenset(
     (
+        "loopback",
         "sg3_utils_agree_with_the_engine",
         "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",

@@ -10,6 +10,7 @@ from .guest.scenarios import b_disks, fabrics, vhost
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGES = {
+    "fabrics.md": fabrics.LOOP_TARGET + fabrics.USE + fabrics.LOOP_END,
     "iser.md": fabrics.ISER_TARGET + fabrics.ISER_INITIATOR + fabrics.USE + fabrics.ISER_END,
     "fcoe.md": fabrics.FCOE_TARGET + fabrics.FCOE_INITIATOR + fabrics.USE + fabrics.FCOE_END,
     "vhost.md": vhost.TARGET + vhost.END,

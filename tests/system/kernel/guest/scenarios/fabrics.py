@@ -1,4 +1,4 @@
-"""iSER over soft RoCE and FCoE over a pair of virtual cables: docs/iser.md and docs/fcoe.md, typed, with our disk."""
+"""Loopback, iSER over soft RoCE, FCoE over a pair of virtual cables: docs/fabrics.md, iser.md, fcoe.md, typed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ MAKE = f"tcmu-gluster disk create vm1 gluster://vm/{services.VOLUME}/vm1 --size 
 USE = """\
 dd if=/run/pattern of=DISK bs=1M oflag=direct conv=fsync
 dd if=DISK bs=1M count=4 iflag=direct status=none | cmp - /run/pattern
+"""
+
+LOOP_WWN = "naa.5001405000000a02"
+LOOP_TARGET = f"""\
+{MAKE}targetcli /loopback create {LOOP_WWN}
+targetcli /loopback/{LOOP_WWN}/luns create /backstores/user:gluster/vm1
+"""
+LOOP_END = f"""\
+targetcli /loopback delete {LOOP_WWN}
+tcmu-gluster disk delete vm1 --keep-file
 """
 
 IQN = "iqn.2024-01.org.example:vm1"
@@ -66,6 +76,19 @@ def use(device: str) -> None:
     """Write and read the disk as the pages say; what came in over the fabric is on the volume."""
     typed.type_lines(USE, device)
     expect(volume.on_the_brick("vm1", len(typed.pattern())) == typed.pattern(), "the Gluster file holds the bytes")
+
+
+@scenario(limit=400)
+def loopback() -> None:
+    """A disk of this very host, by plain targetcli."""
+    daemon.uri("vm1")
+    typed.prepare()
+    with daemon.Daemon() as served:
+        served.wait_until_on_the_bus()
+        typed.type_lines(LOOP_TARGET)
+        use(new_disk())
+        typed.type_lines(LOOP_END)
+    expect(not lio.leftovers(), "nothing is left of it in LIO")
 
 
 @scenario(job="iser", limit=1200)
