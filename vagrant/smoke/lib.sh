@@ -43,7 +43,7 @@ log_out() { on client "iscsiadm -m node -T $1 --logout >/dev/null; iscsiadm -m n
 # Verified random writes on a disk of the client, in the background: start_load DEVICE SECONDS; end_load waits for their
 # end, fails if there was an error or a wrong block, and prints the longest operation.
 start_load() {
-    on client "rm -f /tmp/fio.json; systemd-run -q --collect --unit=smoke-fio --working-directory=/tmp fio --name=load --filename=$1 \
+    on client "rm -f /tmp/fio.json; systemd-run -q --collect --unit=smoke-fio -p WorkingDirectory=/tmp fio --name=load --filename=$1 \
         --rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio --direct=1 --size=32M --time_based --runtime=$2 \
         --verify=crc32c --verify_backlog=64 --verify_fatal=1 --output-format=json --output=/tmp/fio.json"
     on client 'for i in $(seq 60); do pgrep -x fio >/dev/null && exit 0; sleep 1; done; exit 1'
