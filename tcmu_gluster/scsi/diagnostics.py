@@ -81,9 +81,14 @@ def _self_test(unit: LogicalUnit) -> Steps:
 
 
 def _check_page(data: bytes, length: int) -> None:
-    if len(data) < length or len(data) < DIAGNOSTIC_PAGE.size_bytes:
+    """A list that the CDB cuts is its fault, not the list's.  Source: SPC-4 table 320."""
+    if length < DIAGNOSTIC_PAGE.size_bytes:
+        raise InvalidFieldInCdb("parameter_list_length")
+    if len(data) < length:
         raise ParameterListLengthError()
     page = DIAGNOSTIC_PAGE.unpack(data)
+    if page.page_length > length - DIAGNOSTIC_PAGE.size_bytes:
+        raise InvalidFieldInCdb("parameter_list_length")
     if page.page_code != SUPPORTED_PAGES:
         raise InvalidFieldInParameterList("page_code", layout=DIAGNOSTIC_PAGE)
     if page.page_length:

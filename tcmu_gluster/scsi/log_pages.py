@@ -27,7 +27,7 @@ PAGE_HEADER = Layout("log page header", 4, (
 ))  # fmt: skip
 PARAMETER_HEADER = Layout("log parameter header", 4, (
     Int("parameter_code", 0, 2),
-    Bit("du", 2, 7), Bit("tsd", 2, 5, value=1), Bits("format_and_linking", 2, high=1, low=0, value=0b11),
+    Bit("du", 2, 7), Bit("tsd", 2, 5, value=1), Bits("format_and_linking", 2, high=1, low=0),
     Int("parameter_length", 3, 1),
 ))  # fmt: skip
 RESOURCE_COUNT = Layout("LBA mapping resource count log parameter", 8, (
@@ -39,6 +39,7 @@ STATISTICS = Layout("general access statistics log parameter", 64, (
     Int("number_of_read_commands", 0, 8), Int("number_of_write_commands", 8, 8),
     Int("number_of_logical_blocks_received", 16, 8), Int("number_of_logical_blocks_transmitted", 24, 8),
 ))  # fmt: skip
+IDLE_TIME = Layout("idle time log parameter", 8, (Int("idle_time_intervals", 0, 8),))
 TIME_INTERVAL = Layout("time interval log parameter", 8, (Int("negative_exponent", 0, 4), Int("integer", 4, 4)))
 INFORMATIONAL_EXCEPTION = Layout("informational exceptions general log parameter", 4, (
     Int("informational_exception_additional_sense_code", 0, 2),
@@ -47,6 +48,7 @@ INFORMATIONAL_EXCEPTION = Layout("informational exceptions general log parameter
 
 SUPPORTED_PAGES, ALL_SUBPAGES = 0x00, 0xFF
 DEDICATED, SHARED = 0b01, 0b10  # SCOPE
+COUNTER, BINARY_LIST = 0b10, 0b11  # FORMAT AND LINKING: an unbounded data counter, a binary format list
 NO_TEMPERATURE = 0xFF
 
 
@@ -61,6 +63,8 @@ class PageControl(IntEnum):
 
 Parameters = list["tuple[int, bytes]"]
 """(parameter code, value), ascending."""
+COUNTERS = (0x01, 0x02)
+"""The parameters of page 19h that are data counters; all others are binary format lists."""
 
 
 class Statistics:
@@ -94,13 +98,14 @@ def temperature(unit: LogicalUnit, control: int) -> Parameters:
 
 
 def general_statistics(unit: LogicalUnit, control: int) -> Parameters:
-    """19h: READ and WRITE commands and their blocks. Times are not measured: 0 intervals (of a millisecond)."""
+    """19h: read and write commands and their blocks. Times are not measured: 0 intervals (of a millisecond)."""
     counted = Statistics() if control == PageControl.DEFAULT_CUMULATIVE else unit.statistics
     return [
         (0x01, bytes(STATISTICS.pack(
             number_of_read_commands=counted.reads, number_of_logical_blocks_transmitted=counted.blocks_read,
             number_of_write_commands=counted.writes, number_of_logical_blocks_received=counted.blocks_written,
         ))),
+        (0x02, bytes(IDLE_TIME.pack())),
         (0x03, bytes(TIME_INTERVAL.pack(negative_exponent=3, integer=1))),
     ]  # fmt: skip
 
@@ -188,21 +193,25 @@ def _parameters(unit: LogicalUnit, fields: Any) -> bytes:
     found = row.parameters(unit, control)
     if first and not any(code >= first for code, _ in found):
         raise InvalidFieldInCdb("parameter_pointer")
-    return b"".join(
-        bytes(PARAMETER_HEADER.pack(parameter_code=code, parameter_length=len(value))) + value
-        for code, value in found
-        if code >= first
-    )
+    return b"".join(_parameter(row, code, value) for code, value in found if code >= first)
+
+
+def _parameter(row: LogPage, code: int, value: bytes) -> bytes:
+    kind = COUNTER if row.counts and code in COUNTERS else BINARY_LIST
+    return bytes(PARAMETER_HEADER.pack(
+        parameter_code=code, format_and_linking=kind, parameter_length=len(value)
+    )) + value  # fmt: skip
 
 
 def log_select(unit: LogicalUnit, command: Command) -> Response:
-    """LOG SELECT: PCR sets counters back (of one page, or all); no parameter can be given a value.
+    """LOG SELECT: PCR, or default cumulative values, set counters back (of one page, or all).
 
-    Source: SPC-4 6.7.
+    No parameter can be given a value, and nothing is saved. SP means nothing where no values are saved in any case.
+    Source: SPC-4 6.7, tables 186 and 349.
     """
     fields = command.fields
     length = command.data_out_wanted = fields.parameter_list_length
-    if fields.sp:
+    if fields.sp and (length or fields.pc in (PageControl.THRESHOLD, PageControl.CUMULATIVE)):
         raise InvalidFieldInCdb("sp")
     if length:
         if fields.pcr:
@@ -215,7 +224,9 @@ def log_select(unit: LogicalUnit, command: Command) -> Response:
     if fields.subpage_code not in (0, ALL_SUBPAGES):
         raise InvalidFieldInCdb("subpage_code")
     row = _find(unit, fields.page_code)
-    if fields.pcr and (not fields.page_code or (row is not None and row.counts)):
+    if (fields.pcr or fields.pc == PageControl.DEFAULT_CUMULATIVE) and (
+        not fields.page_code or (row is not None and row.counts)
+    ):
         unit.statistics.reset()
         unit.attentions.establish_all(Asc.LOG_PARAMETERS_CHANGED, besides=command.nexus)
         unit.look_again()
@@ -231,8 +242,7 @@ def _refuse_list(unit: LogicalUnit, data: bytes, length: int) -> None:
         raise InvalidFieldInParameterList("page_code", layout=PAGE_HEADER)
     if head.subpage_code or head.spf:
         raise InvalidFieldInParameterList("subpage_code", layout=PAGE_HEADER)
-    if head.page_length > len(data) - PAGE_HEADER.size_bytes:
-        raise ParameterListLengthError()
-    if head.page_length < PARAMETER_HEADER.size_bytes:
+    room = len(data) - PAGE_HEADER.size_bytes
+    if not PARAMETER_HEADER.size_bytes <= head.page_length <= room:  # a parameter would be cut: SPC-4 7.3.2.1
         raise InvalidFieldInParameterList("page_length", layout=PAGE_HEADER)
     raise InvalidFieldInParameterList("parameter_code", layout=PARAMETER_HEADER, base=PAGE_HEADER.size_bytes)

@@ -32,10 +32,10 @@ SUPPORTED_TYPE = Layout("identifying information descriptor", 4, (
 
 
 class InformationType(IntEnum):
-    """SPC-4 6.32."""
+    """SPC-4 table 60: odd values are restricted."""
 
     IDENTIFYING = 0x00
-    TEXT = 0x01
+    TEXT = 0x02
     SUPPORTED = 0x7F
 
 
@@ -133,6 +133,8 @@ TIMESTAMP = Layout("REPORT TIMESTAMP parameter data", 12, (
 SET_TIMESTAMP_LIST = Layout("SET TIMESTAMP parameter list", 12, (Int("timestamp", 4, 6),))
 BY_COMMAND, BY_OTHER_MEANS = 0b010, 0b011  # TIMESTAMP ORIGIN
 _LIMIT = 1 << 48
+HIGHEST_BYTE = 0xF0
+"""What the first byte of a timestamp to be set may be at most."""
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
@@ -183,7 +185,10 @@ def set_timestamp(unit: LogicalUnit, command: Command) -> Response:
     data = buffers.gather(command.data_out, min(length, command.data_out_bytes))
     if len(data) < length:
         raise ParameterListLengthError()
-    unit.timestamp.set(SET_TIMESTAMP_LIST.unpack(data).timestamp)
+    timestamp = SET_TIMESTAMP_LIST.unpack(data).timestamp
+    if timestamp >> 40 > HIGHEST_BYTE:
+        raise InvalidFieldInParameterList("timestamp", layout=SET_TIMESTAMP_LIST)
+    unit.timestamp.set(timestamp)
     unit.attentions.establish_all(Asc.TIMESTAMP_CHANGED, besides=command.nexus)
     unit.look_again()
     return GOOD

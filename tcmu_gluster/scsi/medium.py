@@ -7,7 +7,7 @@ Source: SBC-4 5.15, 5.22, 5.23, 5.31.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcmu_gluster.backends.base import Flush
 from tcmu_gluster.scsi.command import GOOD, Command, Nexus, Response
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from tcmu_gluster.scsi.logical_unit import LogicalUnit
     from tcmu_gluster.scsi.task import Steps
 
-# ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0: taken note of; a file has no motor. Where the medium
-# is removable any other value is too: iscsi-test-cu wants no more there than that LOEJ is ignored beside one.
-POWER_CONDITIONS = (0x1, 0x2, 0x3, 0x7, 0xA, 0xB)
+# ACTIVE, IDLE, STANDBY, LU_CONTROL with their modifiers: taken note of; a file has no motor. FORCE_IDLE_0 and
+# FORCE_STANDBY_0 want timers, and there are none (mode page 1Ah). Where the medium is removable any other value is
+# taken note of, too: iscsi-test-cu wants no more there than that LOEJ is ignored beside one.  Source: SBC-4 table 114.
+POWER_CONDITIONS = {0x1: (0,), 0x2: (0, 1, 2), 0x3: (0, 1), 0x7: (0,)}
 
 DEFECTS_10 = Layout("READ DEFECT DATA(10) parameter data", 4, (
     Bit("plistv", 1, 4), Bit("glistv", 1, 3), Bits("defect_list_format", 1, high=2, low=0),
@@ -77,8 +78,8 @@ def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
     """
     fields = command.fields
     if fields.power_condition:
-        if fields.power_condition not in POWER_CONDITIONS and not unit.options.removable:
-            raise InvalidFieldInCdb("power_condition")
+        if not unit.options.removable:
+            _check_power_condition(fields)
         return GOOD
     if fields.loej and not unit.options.removable:
         raise InvalidFieldInCdb("loej")
@@ -92,6 +93,14 @@ def start_stop_unit(unit: LogicalUnit, command: Command) -> Steps:
             unit.attentions.establish_all(Asc.MEDIUM_MAY_HAVE_CHANGED, besides=command.nexus)
         unit.look_again()
     return GOOD
+
+
+def _check_power_condition(fields: Any) -> None:
+    modifiers = POWER_CONDITIONS.get(fields.power_condition)
+    if modifiers is None:
+        raise InvalidFieldInCdb("power_condition")
+    if fields.power_condition_modifier not in modifiers:
+        raise InvalidFieldInCdb("power_condition_modifier")
 
 
 def read_defect_data_10(unit: LogicalUnit, command: Command) -> Response:

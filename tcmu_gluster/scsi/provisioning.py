@@ -56,6 +56,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Steps:
         return GOOD
     data = buffers.gather(command.data_out, min(fields.parameter_list_length, command.data_out_bytes))
     ranges = _unmap_ranges(unit, data)
+    unit.statistics.writes += 1  # it counts as a write command that receives no blocks: SPC-4 table 375
     block = unit.block_size_bytes
     for lba, blocks in ranges:
         yield from discard(unit, lba * block, blocks * block)

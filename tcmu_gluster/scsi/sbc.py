@@ -148,6 +148,8 @@ def write_and_verify(unit: LogicalUnit, command: Command) -> Steps:
         raise InvalidFieldInCdb("transfer_length")
     views = whole_blocks(unit, command, blocks)
     if views:
+        unit.statistics.writes += 1
+        unit.statistics.blocks_written += blocks
         yield Write(lba * unit.block_size_bytes, views, True)
         length = buffers.length_of(views)
         yield from _compare(unit, lba, length // unit.block_size_bytes, views if fields.bytchk else ())

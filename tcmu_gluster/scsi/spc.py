@@ -171,8 +171,6 @@ def luns_reply(command: Command, fields: Any, luns: Sequence[int]) -> Response:
     """The parameter data of REPORT LUNS. There are no well known units, so that 01h lists none.  Source: SPC-4 6.33."""
     if fields.select_report > 2:
         raise InvalidFieldInCdb("select_report")
-    if fields.allocation_length < 16:
-        raise InvalidFieldInCdb("allocation_length")
     shown = () if fields.select_report == 1 else sorted(luns)
     data = REPORT_LUNS_HEADER.pack(lun_list_length=8 * len(shown))
     return reply(command, data + b"".join(lun_field(lun).to_bytes(8, "big") for lun in shown), fields.allocation_length)

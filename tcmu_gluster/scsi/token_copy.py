@@ -129,6 +129,7 @@ def populate_token(unit: LogicalUnit, command: Command) -> Response:
     except IllegalRequest as error:
         copy.end(CopyStatus.FAILED, error.response(unit.descriptor_sense))
         raise
+    unit.statistics.reads += 1  # SPC-4 table 375; the blocks that a token stands for are not transmitted
     copy.token, copy.moved_bytes = token.data, token.size_bytes
     copy.end(CopyStatus.COMPLETED)
     return GOOD

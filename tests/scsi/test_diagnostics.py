@@ -57,10 +57,11 @@ def test_the_page_of_pages(host: Host) -> None:
     [
         ({"self_test_code": 1}, b"", Asc.INVALID_FIELD_IN_CDB, (1, 7)),
         ({"selftest": 1, "parameter_list_length": 4}, bytes(4), Asc.INVALID_FIELD_IN_CDB, (3, None)),
-        ({"parameter_list_length": 3}, bytes(3), Asc.PARAMETER_LIST_LENGTH_ERROR, None),
+        ({"parameter_list_length": 3}, bytes(3), Asc.INVALID_FIELD_IN_CDB, (3, None)),  # SPC-4 table 320: truncated
+        ({"parameter_list_length": 7}, bytes.fromhex("40000004000000"), Asc.INVALID_FIELD_IN_CDB, (3, None)),
         ({"parameter_list_length": 8}, bytes(4), Asc.PARAMETER_LIST_LENGTH_ERROR, None),
         ({"parameter_list_length": 4}, b"\x40\0\0\0", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (0, None)),
-        ({"parameter_list_length": 4}, b"\0\0\0\1", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (2, None)),
+        ({"parameter_list_length": 5}, b"\0\0\0\1x", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (2, None)),
     ],
 )
 def test_send_diagnostic_refusals(host: Host, fields: dict[str, int], data: bytes, asc: Asc, pointer: object) -> None:

@@ -54,7 +54,8 @@ def test_page_and_parameter_lengths_count_what_follows(host: Host, row: object, 
     assert int.from_bytes(data[2:4], "big") == len(data) - 4
     at = 4
     while at < len(data):
-        assert data[at + 2] == 0x23  # TSD: not saved; binary format list
+        counts = row.page_code == 0x19 and data[at + 1] in (1, 2)  # type: ignore[attr-defined]
+        assert data[at + 2] == (0x22 if counts else 0x23)  # TSD: not saved; data counter, or binary format list
         at += 4 + data[at + 3]
     assert at == len(data)
     assert sense(host, row.page_code, length=length).data == data[:length]  # type: ignore[attr-defined]
@@ -83,7 +84,9 @@ def test_informational_exceptions(host: Host) -> None:
 def statistics(host: Host, pc: int = 1) -> list[int]:
     """Reads, writes, blocks received, blocks transmitted."""
     data = sense(host, 0x19, pc=pc).data
-    assert data[:8].hex() == "9900" + "0050" + "00012340"
+    # SPC-4 7.3.6: 0001h and 0002h are unbounded data counters, 0003h is a binary format list; all three are mandatory
+    assert data[:8].hex() == "9900" + "005c" + "00012240"
+    assert data[-24:-12].hex() == "00022208" + "00" * 8  # no idle time is measured
     assert data[-12:].hex() == "00032308" + "00000003" + "00000001"  # a millisecond
     return [int.from_bytes(data[at : at + 8], "big") for at in range(8, 40, 8)]
 
@@ -94,24 +97,37 @@ def test_statistics_count_reads_and_writes_of_every_size(host: Host) -> None:
     for layout in (cdb.WRITE_6, cdb.WRITE_10, cdb.WRITE_12, cdb.WRITE_16):
         assert host.run(layout.pack(transfer_length=2), bytes(1024)).good
     assert statistics(host) == [4, 4, 8, 12]
+    for layout in (cdb.WRITE_AND_VERIFY_10, cdb.WRITE_AND_VERIFY_12, cdb.WRITE_AND_VERIFY_16):
+        assert host.run(layout.pack(transfer_length=1), bytes(512)).good
+    unmap = bytes.fromhex("0016001000000000" + "00" * 11 + "0100000000")
+    assert host.run(cdb.UNMAP.pack(parameter_list_length=24), unmap).good  # a write command: SPC-4 table 375
+    assert host.run(cdb.VERIFY_10.pack(verification_length=1)).good
+    assert statistics(host) == [4, 8, 11, 12]
     assert statistics(host, pc=3) == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("page_code", [0x00, 0x19])
-def test_log_select_sets_the_counters_back_and_the_others_hear_of_it(page_code: int) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [{"pcr": 1}, {"pcr": 1, "pc": 1}, {"pcr": 1, "pc": 3}, {"pc": 3}, {"pc": 3, "sp": 1}, {"pcr": 1, "pc": 2, "sp": 1}],
+)
+def test_log_select_sets_the_counters_back_and_the_others_hear_of_it(page_code: int, fields: dict[str, int]) -> None:
+    # SPC-4 table 186
     unit = LogicalUnit(memory())
     one, two = Host(unit, "iqn.a", attach=True), Host(unit, "iqn.b", attach=True)
     for each in (one, two):
         each.run(cdb.TEST_UNIT_READY.pack())
     one.run(cdb.READ_10.pack(transfer_length=1))
-    assert one.run(cdb.LOG_SELECT.pack(pcr=1, pc=3, page_code=page_code)).good
+    assert one.run(cdb.LOG_SELECT.pack(page_code=page_code, **fields)).good
     assert statistics(one) == [0, 0, 0, 0]
     assert two.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.LOG_PARAMETERS_CHANGED
 
 
 def test_log_select_without_counters_changes_nothing(host: Host) -> None:
     host.run(cdb.READ_10.pack(transfer_length=1))
-    assert host.run(cdb.LOG_SELECT.pack(page_code=0x19)).good
+    for pc in (0, 1, 2):
+        assert host.run(cdb.LOG_SELECT.pack(page_code=0x19, pc=pc)).good
+    assert host.run(cdb.LOG_SELECT.pack(page_code=0x19, pc=2, sp=1)).good
     assert host.run(cdb.LOG_SELECT.pack(pcr=1, page_code=0x0D)).good
     assert statistics(host)[0] == 1
 
@@ -138,6 +154,9 @@ def test_log_sense_refuses(host: Host, fields: dict[str, int], pointer: object) 
     ("fields", "pointer"),
     [
         ({"sp": 1}, (1, 0)),
+        ({"sp": 1, "pc": 1}, (1, 0)),
+        ({"sp": 1, "pcr": 1, "pc": 1}, (1, 0)),
+        ({"sp": 1, "pc": 3, "parameter_list_length": 8}, (1, 0)),
         ({"pcr": 1, "parameter_list_length": 8}, (1, 1)),
         ({"page_code": 0x19, "parameter_list_length": 8}, (2, 5)),
         ({"page_code": 0x3E}, (2, 5)),
@@ -153,7 +172,7 @@ def test_log_select_refuses(host: Host, fields: dict[str, int], pointer: object)
     ("data", "asc", "pointer"),
     [
         ("190000", Asc.PARAMETER_LIST_LENGTH_ERROR, None),
-        ("19000010" + "0001", Asc.PARAMETER_LIST_LENGTH_ERROR, None),
+        ("19000010" + "0001", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (2, None)),
         ("3e000004" + "00010000", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (0, 5)),
         ("5901000400010000", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (1, None)),
         ("19000002" + "0001", Asc.INVALID_FIELD_IN_PARAMETER_LIST, (2, None)),

@@ -73,22 +73,22 @@ def test_information_is_returned_as_it_was_set(host: Host) -> None:
 
 
 def test_text_is_kept_apart(host: Host) -> None:
-    assert identify(host, "Schränke\0".encode(), 1).good
-    assert identified(host, 1)[4:].decode() == "Schränke\0"
+    assert identify(host, "Schränke\0".encode(), 2).good
+    assert identified(host, 2)[4:].decode() == "Schränke\0"
     assert identified(host, 0).hex() == "00000000"
 
 
 @pytest.mark.parametrize(("text", "at"), [(b"no zero", 6), (b"ab\xff\0", 2)])
 def test_text_that_is_none_is_pointed_at(host: Host, text: bytes, at: int) -> None:
-    refused(identify(host, text, 1), Asc.INVALID_FIELD_IN_PARAMETER_LIST, (at, None))
+    refused(identify(host, text, 2), Asc.INVALID_FIELD_IN_PARAMETER_LIST, (at, None))
 
 
 def test_which_types_there_are(host: Host) -> None:
-    # type 00h at most 512 bytes, type 01h at most 256 (in bits 7 to 1)
-    assert identified(host, 0x7F).hex() == "00000008" + "00000200" + "02000100"
+    # SPC-4 table 60: type 0000000b at most 512 bytes, type 0000010b at most 256 (in bits 7 to 1)
+    assert identified(host, 0x7F).hex() == "00000008" + "00000200" + "04000100"
 
 
-@pytest.mark.parametrize("kind", [2, 0x7E])
+@pytest.mark.parametrize("kind", [1, 3, 4, 0x7E])
 def test_other_types_are_refused(host: Host, kind: int) -> None:
     refused(identify(host, b"x", kind), Asc.INVALID_FIELD_IN_CDB, (10, 7))
     raw = cdb.REPORT_IDENTIFYING_INFORMATION.pack(information_type=kind, allocation_length=9)
@@ -161,6 +161,20 @@ def test_the_others_hear_that_the_time_was_set(unit: LogicalUnit) -> None:
     assert set_timestamp(one, 1).good
     assert one.run(cdb.TEST_UNIT_READY.pack()).good
     assert two.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.TIMESTAMP_CHANGED
+
+
+@pytest.mark.parametrize("first", [0xF0, 0xF1, 0xFF])
+def test_a_time_that_far_ahead_is_refused(unit: LogicalUnit, first: int) -> None:
+    """SPC-4 6.46: the high order byte is at most F0h."""
+    one, two = Host(unit, "iqn.a", attach=True), Host(unit, "iqn.b", attach=True)
+    for each in (one, two):
+        each.run(cdb.TEST_UNIT_READY.pack())
+    answer = set_timestamp(one, first << 40)
+    if first == 0xF0:
+        assert answer.good and timestamp(one) == (0b010, first << 40)
+        return
+    refused(answer, Asc.INVALID_FIELD_IN_PARAMETER_LIST, (4, None))
+    assert timestamp(one)[0] == 0b011 and two.run(cdb.TEST_UNIT_READY.pack()).good
 
 
 def test_lists_of_another_length_are_refused(host: Host) -> None:

@@ -118,6 +118,20 @@ def test_defect_lists_are_empty(host: Host) -> None:
 
 
 @pytest.mark.parametrize("power_condition", range(1, 16))
+@pytest.mark.parametrize("modifier", range(16))
+def test_power_conditions_of_a_fixed_disk(power_condition: int, modifier: int) -> None:
+    """SBC-4 table 114; the timers that FORCE_IDLE_0 and FORCE_STANDBY_0 want are not supported (note e)."""
+    known = {0x1: {0}, 0x2: {0, 1, 2}, 0x3: {0, 1}, 0x7: {0}}
+    host = Host(LogicalUnit(memory()))
+    answer = start_stop(host, power_condition=power_condition, power_condition_modifier=modifier, start=1)
+    if modifier in known.get(power_condition, ()):
+        assert answer.good
+    else:
+        assert answer.asc == Asc.INVALID_FIELD_IN_CDB
+        assert answer.pointer == ((3, 3) if power_condition in known else (4, 7))
+
+
+@pytest.mark.parametrize("power_condition", range(1, 16))
 def test_beside_a_power_condition_loej_is_ignored(host: Host, power_condition: int) -> None:
     """SBC-3 5.25: START and LOEJ are ignored if POWER CONDITION is not 0."""
     assert start_stop(host, power_condition=power_condition, **EJECT).good

@@ -78,7 +78,7 @@ def test_report_luns_at_another_missing_lun_is_not_supported() -> None:
     ("raw", "pointer"),
     [
         (cdb.INQUIRY.pack(evpd=1, page_code=0x80, allocation_length=96), (2, None)),
-        (cdb.REPORT_LUNS.pack(allocation_length=4), (6, None)),
+        (cdb.REPORT_LUNS.pack(select_report=3, allocation_length=16), (2, None)),
         (b"", None),
         (b"\x12\0", None),
     ],
