@@ -39,7 +39,7 @@ class GoodSession:
     def __init__(self, port: int, iqn: str, name: str = "iqn.2026-01.example:good", **options: Any) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 10, (GOOD_ADDRESS, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.initiator = Initiator(iqn, name, chap=(USER, PASSWORD), algorithms="7,5", **options)
+        self.initiator = Initiator(iqn, name, **{"chap": (USER, PASSWORD), "algorithms": "7,5", **options})
         self.initiator.login()
         while not self.initiator.full_feature:
             self.exchange()
