@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -437,6 +438,29 @@ int glfs_close(struct fd *fd) {
 int glfs_fstat(struct fd *fd, struct stat *result) {
     memset(result, 0, sizeof *result);
     result->st_size = fd->inode->size;
+    return 0;
+}
+int glfs_stat(struct fs *fs, const char *path, struct stat *result) {
+    struct inode *inode = find(path);
+    memset(result, 0, sizeof *result);
+    result->st_mode = strcmp(path, "/") ? S_IFREG | 0600 : S_IFDIR | 0700;
+    result->st_size = inode ? inode->size : 0;
+    return inode || !strcmp(path, "/") ? 0 : -1;
+}
+int glfs_lstat(struct fs *fs, const char *path, struct stat *result) { return glfs_stat(fs, path, result); }
+int glfs_statvfs(struct fs *fs, const char *path, struct statvfs *result) {
+    memset(result, 0, sizeof *result);
+    result->f_bsize = result->f_frsize = 4096;
+    result->f_blocks = result->f_bfree = result->f_bavail = FILES * (FILE_BYTES / 4096);
+    result->f_namemax = sizeof inodes[0].path - 1;
+    return 0;
+}
+int glfs_rename(struct fs *fs, const char *before, const char *after) {
+    struct inode *inode = find(before);
+    if (!inode)
+        return -1;
+    glfs_unlink(fs, after);
+    strncpy(inode->path, after, sizeof inode->path - 1);
     return 0;
 }
 int glfs_ftruncate(struct fd *fd, off_t length STATS) {

@@ -21,6 +21,7 @@ from tcmu_gluster.scsi.command import Function
 from tcmu_gluster.testing import libgfapi_double as double
 from tests.system import flood
 from tests.system.export import Export
+from tests.system.served import Served
 
 REASON = double.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 pytestmark = [
@@ -146,3 +147,15 @@ def test_a_session_may_be_gone_when_its_write_completes(library: Path) -> None:
         session.close()
         assert outcome(other.run(WRITE, data_out=DATA)) == GOOD
         assert other.run(READ, read=len(DATA)).data == DATA
+
+
+def test_a_daemon_makes_disks_on_it_and_keeps_their_records_there(library: Path, tmp_path: Path) -> None:
+    """What `disk create` asks of a volume beside reading and writing: names, sizes, free space, renaming."""
+    with socket.create_server(("127.0.0.1", 0)) as glusterd, Served(tmp_path, libgfapi=str(library)) as daemon:
+        uri = f"gluster://127.0.0.1:{glusterd.getsockname()[1]}/volume/vm1"
+        assert "16M" in daemon.do("disk", "create", "vm1", uri, "--size", "16M")["now"]
+        daemon.do("disk", "resize", "vm1", "32M")
+        shown = daemon.do("disk", "show", "vm1")
+        assert (shown["size_bytes"], shown["state"]) == (32 << 20, "online")
+        daemon.do("disk", "delete", "vm1")
+        assert "Traceback" not in daemon.log()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tcmu_gluster.cli.installing import HIDDEN
-from tests.system import cu, flood
+from tests.system import cu, flood, slow_readers
 from tests.system.export import ROOT, Export
 from tests.system.served import Served
 
@@ -150,6 +150,13 @@ def test_floods_of_one_address_are_limited_and_a_good_session_goes_on() -> None:
     assert 0 < figures["held"] <= 64, "settings: max_logins_per_address"
     assert min(len(figures[name]) for name in ("alone", "idle", "logins")) > 10
     assert figures["refused_per_second"] > 0
+
+
+def test_slow_readers_are_dropped_in_time_and_a_good_session_goes_on() -> None:
+    figures = slow_readers.measure(0.5, readers=8, patience_seconds=3)
+    assert figures["held"] == 8, "they are given time"
+    assert figures["gone_after"] < 20, "and then all of them are dropped"
+    assert min(len(figures[name]) for name in slow_readers.PHASES) > 10
 
 
 def documented() -> list[list[str]]:
