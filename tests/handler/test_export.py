@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,25 @@ def test_ready_is_one_json_object_and_a_signal_ends_it_cleanly(tmp_path: Path, n
     assert ready["portal"].startswith("127.0.0.1:") and not ready["portal"].endswith(":0")
     assert (tmp_path / "disk").stat().st_size == 8 << 20
     assert "--allow all" in err  # the warning
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root proves it with every other test")
+def test_listening_and_serving_need_no_root() -> None:
+    """As nobody, without groups and capabilities. (The usual port, 3260, is above 1023 as well.)"""
+    command = [sys.executable, "-m", "tcmu_gluster.cli.main", "export", "memory:rootless?size=1M", "--json"]
+    process = subprocess.Popen(
+        [*command, "--portal", "127.0.0.1:0", "--allow", "127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, user=65534, group=65534, extra_groups=[], env={"PATH": os.defpath, "HOME": "/nonexistent"},
+    )  # fmt: skip
+    line = process.stdout.readline()
+    if not line and "Permission denied" in (err := finish(process)[2]):
+        pytest.skip(f"nobody may not read this checkout: {err.strip().splitlines()[-1]}")
+    host, port = json.loads(line)["portal"].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), LIMIT_SECONDS):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    process.terminate()
+    assert finish(process)[0] == 0
+    assert "Uid:\t65534\t65534\t65534\t65534" in status and "CapEff:\t0000000000000000" in status
 
 
 def test_the_text_tells_what_to_type_next() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import itertools
 import pickle
 from collections.abc import Callable
@@ -319,6 +320,31 @@ def test_none_is_good_enough_only_where_it_was_said() -> None:
     strict = ChapAuthenticator(account(), Challenges(numbered()))
     strict.begin("None")
     assert not strict.finished
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"CHAP_N": "bob"}, {"CHAP_R": "0x" + "00" * 16}, {"CHAP_N": "bob", "CHAP_R": "0x" + "00" * 16},
+])  # fmt: skip
+def test_name_and_response_are_compared_in_constant_time_whatever_either_is(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    """hmac.compare_digest takes the same time for all that have one length; the shape of what is done never differs."""
+    compared: list[tuple[int, int]] = []
+
+    def compare(given: bytes, due: bytes) -> bool:
+        compared.append((len(given), len(due)))
+        return real(given, due)
+
+    chap = make()  # an account's two secrets are compared as well, before
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    if more:
+        refused(chap, **more)
+    else:
+        prove(chap)
+    assert compared == [(16, 16), (len(more.get("CHAP_N", USER)), len(USER))]
+    compared.clear()
+    assert Secret(b"twelve-bytes") != Secret(b"twelve-byteS") and compared == [(12, 12)]
 
 
 def test_a_secret_does_not_show() -> None:

@@ -242,6 +242,25 @@ def test_a_request_over_several_pdus() -> None:
     assert ("TargetName", TARGET) in text_answer(wire)
 
 
+def test_a_request_without_end_is_refused_and_forgotten() -> None:
+    """16 KiB are what all PDUs of one request may hold together (RFC 7143 6.1 asks for 8 KiB at least)."""
+    wire = Wire(initiator=Initiator(discovery=True))
+    initiator = wire.initiator
+    tag, transfer_tag = initiator.next_tag(), pdu.NO_TAG
+    for number in range(5):
+        initiator.queue(
+            pdu.TEXT_REQUEST, b"X-a=" + b"a" * 4000, continues=1, initiator_task_tag=tag, cmd_sn=initiator.number(),
+            target_transfer_tag=transfer_tag,
+        )  # fmt: skip
+        wire.pump()
+        if number < 4:
+            transfer_tag = initiator.answers(pdu.Opcode.TEXT_RESPONSE)[-1].fields.target_transfer_tag
+    assert reject_reasons(wire) == [pdu.RejectReason.PROTOCOL_ERROR] and not wire.connection.owes
+    initiator.text({"SendTargets": "All"})
+    wire.pump()
+    assert ("TargetName", TARGET) in text_answer(wire)
+
+
 def test_keys_in_full_feature_phase() -> None:
     wire = Wire()
     wire.initiator.text({"SendTargets": "", "X-org.example.a": "1", "Unknown": "2", "MaxRecvDataSegmentLength": "4096"})
