@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from operator import itemgetter
 from typing import Any
 
 from tcmu_gluster import __version__
@@ -11,6 +12,9 @@ from tcmu_gluster.tcmu.device_life import DeviceState
 
 from ..units import trouble_of
 from .context import Context, Report
+
+MOST_ADDRESSES = 10
+"""How many addresses `status` names that failed to log in, those with the most failures first."""
 
 
 async def status(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -31,6 +35,9 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
         },
         "lio": {"disks": len(devices), "waiting": len(devices) - serving} if context.lio else "off",
     }
+    failures = sorted(engine.front.admission.failures().items(), key=itemgetter(1), reverse=True)
+    if failures:
+        facts["failed_logins"] = dict(failures[:MOST_ADDRESSES])
     if context.starting:
         facts["starting"] = True
     if context.lio:

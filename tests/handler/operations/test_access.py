@@ -116,6 +116,7 @@ def test_a_password_that_was_set_is_asked_for(tmp_path: Path) -> None:
         assert (await log_in(desk, chap=("u", "twelve-chars"), algorithms="5,7,8")).initiator.full_feature
         for wrong in (None, ("u", "twelve-charz"), ("v", "twelve-chars")):
             assert (await log_in(desk, chap=wrong)).initiator.login_status == 0x0201
+        assert (await desk.do("status"))["failed_logins"] == {"127.0.0.1": 3}
         denials = (await desk.do("why-denied"))["items"]
         assert all(f"chap set {IQN}" in denial["reason"] for denial in denials) and len(denials) == 3
         assert "twelve" not in str(denials)

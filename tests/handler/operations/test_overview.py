@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from handler.operations.overview import MOST_ADDRESSES
 from tests.handler.daemon import Desk, run_desk
 
 IQN = "iqn.2013-10.com.redhat"
@@ -24,6 +25,20 @@ def test_status_counts_and_names_what_waits(tmp_path: Path) -> None:
         await desk.context.change(wanted)
         status = await desk.do("status")
         assert status["engine"]["waiting"] == 1 and "disk lost waits" in status["troubles"][0]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_status_names_the_addresses_with_the_most_failed_logins(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert "failed_logins" not in await desk.do("status")
+        admission = desk.engine.front.admission
+        for number in range(1, MOST_ADDRESSES + 3):
+            for _ in range(number):
+                assert admission.arrive(f"192.0.2.{number}", 0.0) == ""
+                admission.failed(f"192.0.2.{number}", 0.0)
+        failed = (await desk.do("status"))["failed_logins"]
+        assert list(failed.items())[:2] == [("192.0.2.12", 12), ("192.0.2.11", 11)] and len(failed) == MOST_ADDRESSES
 
     run_desk(tmp_path, scenario)
 
