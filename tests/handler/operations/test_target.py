@@ -175,8 +175,7 @@ def test_how_good_a_target_s_paths_are_is_said_to_hosts_kept_and_taken_back(tmp_
         assert not again["changed"] and again["now"].startswith("already so")
         await desk.do("lun.map", target=IQN, disk="b", lun=1)
         assert host.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.REPORTED_LUNS_DATA_CHANGED
-        heard = [host.run(cdb.TEST_UNIT_READY.pack(), lun=1).asc for _ in range(2)]
-        assert heard == [Asc.POWER_ON_OCCURRED, Asc.REPORTED_LUNS_DATA_CHANGED]
+        assert host.run(cdb.TEST_UNIT_READY.pack(), lun=1).asc == Asc.POWER_ON_OCCURRED  # the rest it knows (LUICLR)
         late = host.run(cdb.READ_10.pack(transfer_length=1), lun=1)
         assert late.asc == Asc.TARGET_PORT_IN_STANDBY_STATE
         assert (await desk.do("target.alua", target=IQN, state="optimized"))["changed"]
