@@ -175,9 +175,9 @@ class Connection:
     @property
     def owes(self) -> bool:
         """Whether the initiator has begun something, after its login, that it has yet to finish."""
-        full_feature = self._full_feature
-        unfinished = self.framing.unfinished or self.intake.open_bursts > 0
-        return full_feature is not None and (unfinished or full_feature.negotiating)
+        if self._full_feature is None:
+            return False
+        return self.framing.unfinished or self.intake.open_bursts > 0 or self._full_feature.waiting
 
     def taken(self, now: float) -> None:
         """The transport takes what waits for it: the initiator lives, even if its answers are still to come."""

@@ -71,9 +71,9 @@ class FullFeature:
         return table
 
     @property
-    def negotiating(self) -> bool:
-        """Whether the initiator has a text request to finish, or an answer to fetch the rest of."""
-        return self._text.collecting or bool(self._text_rest)
+    def waiting(self) -> bool:
+        """Whether the initiator has a text to finish or to fetch, or a CmdSN to send that others wait for."""
+        return self._text.collecting or bool(self._text_rest or self._window.held)
 
     # -- numbering -------------------------------------------------------------------------------------------------
 

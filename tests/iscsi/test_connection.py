@@ -132,6 +132,17 @@ def test_what_an_initiator_has_begun_is_owed_until_it_is_whole() -> None:
     assert not connection.owes
 
 
+def test_a_number_that_is_left_out_is_owed_as_long_as_commands_wait_for_it() -> None:
+    wire = Wire()
+    first = wire.initiator.number()
+    early = wire.read(0, 512)
+    wire.pump()
+    assert early.status is None and wire.connection.owes
+    late = wire.read(0, 512, cmd_sn=first)
+    wire.pump()
+    assert early.status == late.status == 0 and not wire.connection.owes
+
+
 def test_the_rest_of_a_long_text_answer_is_owed() -> None:
     entries = [Entry(f"iqn.2026-01.example:{number}") for number in range(20)]
     initiator = Initiator(discovery=True)
