@@ -43,6 +43,7 @@ SWEEP_SECONDS = 0.5
 """How late a deadline of a connection may be noticed."""
 LARGEST_BACKLOG_BYTES = 32 << 20
 """A connection that has not taken this much of its answers is not read from until it has."""
+ACCEPTS_A_TURN = 2  # newcomers between two looks at those who are in: a crowd at the door costs them next to nothing
 PAUSE_SECONDS = 1.0
 """How long nobody is accepted once the process has no descriptor left: the listener would wake us all the time."""
 WARN_SECONDS = 5.0
@@ -323,7 +324,7 @@ class IscsiFront:
         listener.close()
 
     def _accept(self, listener: socket.socket, directory: Directory) -> None:
-        for _ in range(64):
+        for _ in range(ACCEPTS_A_TURN):
             try:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

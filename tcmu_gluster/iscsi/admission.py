@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 REMEMBERED_ADDRESSES = 4096
 """Addresses with failed logins. The one that failed longest ago is forgotten first."""
@@ -52,6 +53,7 @@ class _Failures:
         self.waiting: deque[float] = deque()  # when held answers are due
 
 
+@lru_cache(maxsize=REMEMBERED_ADDRESSES)
 def group_of(address: str) -> str:
     """Who counts as one: an IPv4 address, or an IPv6 network of 64 bits (a host has all of it)."""
     try:

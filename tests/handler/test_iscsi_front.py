@@ -302,6 +302,24 @@ def test_idle_connections_of_one_address_are_limited_and_others_log_in(caplog):
     assert len([record for record in caplog.records if "closed at once" in record.message]) == 1
 
 
+def test_a_crowd_at_the_door_waits_while_those_who_are_in_are_served():
+    async def story():
+        admission = Admission()
+        async with engine(admission=admission) as running:
+            inside = await running.connect()
+            await inside.ready()
+            crowd = [socket.create_connection((running.portal.address, running.portal.port)) for _ in range(100)]
+            for _ in range(3):
+                assert (await inside.scsi(read_10(0, 1), read=512)).status == 0
+            assert admission.connections < 50
+            while admission.connections + admission.turned_away < 101:
+                await asyncio.sleep(0.001)
+            for one in crowd:
+                one.close()
+
+    asyncio.run(story())
+
+
 def test_discovery_sessions_stay_among_those_that_have_not_logged_in():
     async def story():
         admission = Admission(Limits(logins_per_address=2))
