@@ -103,7 +103,7 @@ def crowd_of_idlers(port: int, count: int, opened: Any, stop: Any) -> None:
     stop.wait()
 
 
-def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any, nice: int) -> None:
+def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any) -> None:
     """count at a time log in with a wrong password, or are closed at once; counts both."""
 
     async def guess(number: int) -> None:
@@ -124,7 +124,6 @@ def crowd_of_guessers(port: int, iqn: str, count: int, refused: Any, stop: Any, 
     async def all_of_them() -> None:
         await asyncio.gather(*(guess(number) for number in range(count)))
 
-    os.nice(nice)
     asyncio.run(all_of_them())
 
 
@@ -142,18 +141,22 @@ def protected_export(**settings: str) -> Iterator[Export]:
 
 
 def measure(
-    seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = LOGIN_CONNECTIONS, nice: int = 0
+    seconds: float = 3.0, idle: int = IDLE_CONNECTIONS, guessers: int = LOGIN_CONNECTIONS, apart: bool = False
 ) -> dict[str, Any]:
-    """Both floods, one after the other."""
+    """Both floods, one after the other. apart: the crowd has one processor, all else the others."""
+    processors = os.sched_getaffinity(0)
+    crowds = {min(processors)} if apart else processors
+    ours = processors - crowds or processors
     context = multiprocessing.get_context("spawn")
     counted, stop = context.Value("i", 0), context.Event()
     figures: dict[str, Any] = {}
-    with protected_export() as export:
+    with on(ours), protected_export() as export:
         session = GoodSession(export.port, export.iqn)
         session.latencies(0.5)
         figures["alone"] = session.latencies(seconds)
         process = context.Process(target=crowd_of_idlers, args=(export.port, idle, counted, stop), daemon=True)
-        process.start()
+        with on(crowds):
+            process.start()
         begun = time.monotonic()
         while not counted.value:
             assert process.is_alive(), "the crowd died"
@@ -167,9 +170,10 @@ def measure(
         time.sleep(0.2)
         counted.value = 0
         stop.clear()
-        args = (export.port, export.iqn, guessers, counted, stop, nice)
+        args = (export.port, export.iqn, guessers, counted, stop)
         process = context.Process(target=crowd_of_guessers, args=args, daemon=True)
-        process.start()
+        with on(crowds):
+            process.start()
         while not counted.value:
             assert process.is_alive(), "the crowd died"
             session.latencies(0.05)
@@ -180,6 +184,17 @@ def measure(
         stop.set()
         process.join(30)
     return figures
+
+
+@contextlib.contextmanager
+def on(processors: set[int]) -> Iterator[None]:
+    """This thread, and what it starts meanwhile, runs on these only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def established(port: int) -> int:
@@ -199,10 +214,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=1, help="so often, in turns; the latencies are put together")
     parser.add_argument(
-        "--nice", type=int, default=0, help="niceness of the 200: 19 takes no processor from the engine"
+        "--apart", action="store_true", help="the crowd has a processor of its own, as if it were on another machine"
     )
     given = parser.parse_args()
-    runs = [measure(nice=given.nice) for _ in range(given.times)]
+    runs = [measure(apart=given.apart) for _ in range(given.times)]
     together = {name: [took for run in runs for took in run[name]] for name in PHASES}
     alone = p99(together["alone"])
     for name, took in together.items():
