@@ -329,6 +329,22 @@ def test_two_connections_share_the_window_and_answer_on_their_own() -> None:
     assert between.status == early.status == 0
 
 
+def test_data_of_a_task_is_taken_over_its_own_connection_alone() -> None:
+    """Connection allegiance, RFC 7143 4.2.5.1: all PDUs of a task travel over the connection of its command."""
+    first, second = pair()
+    second.initiator.agreed.update(first.initiator.agreed)
+    first.initiator.answer_r2t = False
+    task = first.write(0, b"w" * 8192, immediate_data=0)
+    first.pump()
+    (r2t,) = first.initiator.answers(pdu.Opcode.R2T)
+    second.initiator.data_out(task, 0, 8192, r2t.fields.target_transfer_tag)
+    second.pump()
+    assert task.status is None and bytes(first.disk.bytes[:8192]) == bytes(8192)
+    first.initiator.data_out(task, 0, 8192, r2t.fields.target_transfer_tag)
+    first.pump()
+    assert task.status == 0 and bytes(first.disk.bytes[:8192]) == b"w" * 8192
+
+
 def test_a_lost_connection_of_two_aborts_its_tasks_and_leaves_the_session() -> None:
     first, second = pair(hold=True)
     first.management_answer = None

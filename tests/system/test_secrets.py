@@ -210,6 +210,14 @@ def test_the_shell_the_older_command_and_what_needs_no_daemon(story: Story) -> N
         story.run(*words.split())
 
 
+def test_what_is_taken_over_from_tgt_is_told_without_secrets(story: Story) -> None:
+    users = f"  incominguser {USERS['restored']} {SECRETS['restored']}\n  outgoinguser back {SECRETS['account']}\n"
+    file = story.file("tgt.conf", f"<target {IQN}-tgt>\n{users}</target>\n")
+    for flags in (["--dry-run"], ["--dry-run", "--json"], ["--json", "--debug"], []):
+        assert story.run("import", file, *flags) == 0, story.said.popitem()
+    assert b"ask for the password of user-restored" in story.said[next(key for key in story.said if "--dry-run" in key)]
+
+
 def test_complaints_about_secrets_name_the_place_alone(story: Story) -> None:
     one = SECRETS["one-way"]
     user = ("chap", "set", IQN, "--user", "u", "--password-file")
