@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Key = tuple[int, str]
 OTHER_DAEMON = "tcmu-runner"
+_COMM_BYTES = 64
 
 
 class Devices:
@@ -268,11 +270,23 @@ def listener_class() -> Callable[[str], Any]:
 
 
 def is_running(command: str, proc: Path = Path("/proc")) -> bool:
-    """Whether a process of that name runs."""
-    for comm in proc.glob("[0-9]*/comm"):
+    """Whether a process of that name runs.
+
+    Every disk waits while a host's thousands of processes are looked at, so this does without the comfort of pathlib.
+    """
+    wanted, root = command.encode() + b"\n", os.fspath(proc)
+    for pid in os.listdir(root):
+        if not pid.isdecimal():
+            continue
         try:
-            if comm.read_text("utf-8", "replace").strip() == command:
+            descriptor = os.open(f"{root}/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has ended meanwhile
+            continue
+        try:
+            if os.read(descriptor, _COMM_BYTES) == wanted:
                 return True
         except OSError:
             continue
+        finally:
+            os.close(descriptor)
     return False
