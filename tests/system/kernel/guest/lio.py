@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
-from .shell import read, run, say, wait_for, write
+from .shell import number_in, read, run, say, wait_for, write
 
 TARGET = Path("/sys/kernel/config/target")
 CORE = TARGET / "core"
@@ -152,7 +152,7 @@ class LoopDisk:
 
     def _find(self) -> str:
         for block in Path("/sys/class/scsi_device").glob(f"{self.host}:*/device/block/sd*"):
-            if int(read(block / "size")) > 0 and _opens(f"/dev/{block.name}"):
+            if number_in(block / "size") > 0 and _opens(f"/dev/{block.name}"):
                 return f"/dev/{block.name}"
         return ""
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .shell import CHECKOUT, read, run, start, wait_for
+from .shell import CHECKOUT, number_in, read, run, start, wait_for
 
 VOLUME = "vol"
 # Detection of a dead brick within our command limit, and none of the caches that block use can do without.
@@ -85,7 +85,7 @@ class Session:
         for session in Path("/sys/class/iscsi_session").glob("session*"):
             if read(session / "targetname") == self.iqn:
                 for block in session.glob(f"device/target*/*:{lun}/block/sd*"):
-                    if os.path.exists(f"/dev/{block.name}") and int(read(block / "size")) > 0:
+                    if os.path.exists(f"/dev/{block.name}") and number_in(block / "size") > 0:
                         found.append(f"/dev/{block.name}")
         return sorted(found)
 

@@ -120,3 +120,8 @@ def read(path: str | Path) -> str:
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+def number_in(path: str | Path) -> int:
+    """The number in a small file; 0 if there is none yet: a device's folder comes before its files."""
+    return int(read(path) or 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import daemon, lio, services, typed, volume
 from ..runner import scenario
-from ..shell import expect, read, run, wait_for
+from ..shell import expect, number_in, read, run, wait_for
 
 MAKE = f"tcmu-gluster disk create vm1 gluster://vm/{services.VOLUME}/vm1 --size 64M --front lio\n"
 USE = """\
@@ -143,6 +143,6 @@ def new_disk() -> str:
     """The machine's only SCSI disk, once it is there."""
 
     def found() -> list[str]:
-        return [f"/dev/{path.name}" for path in Path("/sys/block").glob("sd*") if int(read(path / "size")) > 0]
+        return [f"/dev/{path.name}" for path in Path("/sys/block").glob("sd*") if number_in(path / "size") > 0]
 
     return wait_for("the disk", found, limit=60)[0]

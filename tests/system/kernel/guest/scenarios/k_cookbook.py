@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import daemon, lio, services
 from ..runner import scenario
-from ..shell import CHECKOUT, expect, read, run, wait_for, write
+from ..shell import CHECKOUT, expect, number_in, read, run, wait_for, write
 
 IQN = "iqn.2013-10.com.redhat"
 BIN = Path("/run/cookbook")
@@ -69,7 +69,7 @@ def disks_of(lun: int) -> list[str]:
     for session in Path("/sys/class/iscsi_session").glob("session*"):
         if read(session / "targetname") == IQN:
             found += [f"/dev/{block.name}" for block in session.glob(f"device/target*/*:{lun}/block/sd*")
-                      if int(read(block / "size") or 0) > 0]  # fmt: skip
+                      if number_in(block / "size") > 0]  # fmt: skip
     return found
 
 
