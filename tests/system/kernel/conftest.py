@@ -1,16 +1,16 @@
-"""Boots: a job's machine is started when its first scenario is asked for, with the scenarios that were selected."""
+"""Each scenario is a test; its job's machine runs the scenarios that were selected."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from .guest import runner
 from .guest.shell import PATIENCE
 from .machine import Machine, MachineError
+from .machines import Machines
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
@@ -23,12 +23,8 @@ LONG = frozenset(
         "sg3_utils_agree_with_the_engine",
         "sg_rtpg_sees_what_target_alua_says",
         "the_old_cookbook_line_by_line",
-        "multipath_of_the_engines_portals",
         "an_imported_disk_is_called_what_tcmu_runner_called_it",
         "targetcli_beside_tcmu_runner_in_both_orders",
-        "a_disks_whole_life_beside_tcmu_runner_in_both_orders",
-        "fifty_of_fifty_beside_tcmu_runner_in_both_orders",
-        "fifty_disks_leave_nothing_behind",
         "a_shown_disk_moves_to_lio_and_back_under_its_initiator",
         "a_move_that_a_kill_cuts_off_is_settled_by_the_next_start",
         "speed_beside_ramdisk_and_tcmu_runner",
@@ -47,35 +43,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("scenario", [pytest.param(name, marks=marks.get(name, [])) for name in names])
 
 
-class Machines:
-    """At most one machine runs at a time: they would only slow each other down."""
-
-    def __init__(self, selected: dict[str, list[str]]) -> None:
-        self._selected = selected
-        self._running: Machine | None = None
-        self._ended: dict[str, Machine] = {}
-
-    def result(self, name: str) -> dict[str, Any]:
-        """The scenario's result; boots its machine if that is not the one that runs."""
-        job = runner.load()[name].job
-        machine = self._ended.get(job)
-        if machine is None:
-            if self._running is None or self._running.job != job:
-                self.stop()
-                names = self._selected[job]
-                limit = PATIENCE * (180 + sum(runner.load()[each].limit_seconds for each in names))
-                self._running = Machine(job, names, limit).__enter__()
-            machine = self._running
-        return machine.result(name)
-
-    def stop(self) -> None:
-        """End the machine that runs, gently if it has nothing left to do."""
-        if self._running is not None:
-            if len(self._running.results) == len(self._running.scenarios):
-                self._running.wait()
-            self._running.__exit__(None, None, None)
-            self._ended[self._running.job] = self._running
-            self._running = None
+def boot(job: str, scenarios: Sequence[str]) -> Machine:
+    """Start a job's machine."""
+    limit = PATIENCE * (180 + sum(runner.load()[name].limit_seconds for name in scenarios))
+    return Machine(job, list(scenarios), limit).__enter__()
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +60,7 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
         name = getattr(item, "callspec", None) and item.callspec.params.get("scenario")  # type: ignore[attr-defined]
         if name in runner.load():
             selected.setdefault(runner.load()[name].job, []).append(name)
-    machines = Machines(selected)
+    machines = Machines(selected, boot)
     try:
         yield machines
     finally:
@@ -102,7 +73,7 @@ def passes(machines: Machines, record_property: Callable[[str, object], None]) -
 
     def check(name: str) -> None:
         try:
-            result = machines.result(name)
+            result = machines.result(runner.load()[name].job, name)
         except MachineError as error:
             pytest.fail(str(error), pytrace=False)
         record_property("guest_seconds", result["seconds"])

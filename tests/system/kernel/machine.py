@@ -64,19 +64,33 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._qemu.poll() is None:
+        if not self.ended:
             self._qemu.kill()
         self._qemu.wait()
+        self._read()
         (self.folder / "brick.img").unlink()
         kept = image.cache_folder() / "runs" / self.job
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(str(self.folder), kept)
+        self.folder, self.io = kept, kept / "io"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guest is switched off; what it has told can still be asked for."""
+        return self._qemu.poll() is not None
+
+    def stop(self) -> None:
+        """End it, gently if it has nothing left to do, and keep its files."""
+        self._read()
+        if len(self.results) == len(self.scenarios):
+            self.wait()
+        self.__exit__()
 
     def result(self, scenario: str) -> dict[str, Any]:
         """The scenario's line: name, outcome, seconds, log, figures.  Waits until it has run."""
         while True:
-            running = self._qemu.poll() is None
+            running = not self.ended
             self._read()
             if scenario in self.results:
                 return self.results[scenario]

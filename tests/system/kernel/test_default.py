@@ -1,4 +1,4 @@
-"""The scenarios of the first boot; each is a function of guest/scenarios/, whose docstring says what it proves."""
+"""The scenarios of two boots side by side: functions of guest/scenarios/, whose docstrings say what they prove."""
 
 from __future__ import annotations
 
@@ -11,4 +11,9 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(3000)]
 
 @pytest.mark.job("default")
 def test_default(scenario: str, passes: Callable[[str], None]) -> None:
+    passes(scenario)
+
+
+@pytest.mark.job("many")
+def test_many(scenario: str, passes: Callable[[str], None]) -> None:
     passes(scenario)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .. import daemon, lio, load, services
 from ..runner import scenario
 from ..shell import expect, wait_for
@@ -9,11 +11,16 @@ from ..shell import expect, wait_for
 _TURNS = 50
 
 
-def create_serve_delete(names: range) -> None:
-    """Disks on Gluster, each made by the daemon's own operation, read through tcm_loop, and deleted with its file."""
+def in_memory(name: str) -> str:
+    """For what is between LIO and its handlers: with Gluster below, most of the time would be Gluster's."""
+    return f"memory:{name}"
+
+
+def create_serve_delete(names: range, uri: Callable[[str], str]) -> None:
+    """Disks, each made by the daemon's own operation, read through tcm_loop, and deleted with its file."""
     for number in names:
         name = f"turn{number}"
-        daemon.ask("disk.create", name=name, uri=daemon.uri_of(name), size="8M", front="lio")
+        daemon.ask("disk.create", name=name, uri=uri(name), size="8M", front="lio")
         with lio.LoopDisk(lio.backstore(name)) as local:
             first = load.read_directly(local.device)
         if first != bytes(len(first)) or not first:
@@ -38,23 +45,22 @@ def tcmu_runner_serves_its_own() -> None:
         theirs_works("alone")
 
 
-@scenario(limit=600)
+@scenario(job="many", limit=600)
 def fifty_of_fifty_beside_tcmu_runner_in_both_orders() -> None:
     """Ours are created, served and deleted 50 times whoever came first; tcmu-runner's own disks work all the time."""
-    daemon.uri("any")
     with daemon.Daemon() as served, services.TcmuRunner():
-        create_serve_delete(range(_TURNS))  # we were first
+        create_serve_delete(range(_TURNS), in_memory)  # we were first
         theirs_works("theirs1")
         served.stop()
         served.start()
-        create_serve_delete(range(_TURNS))  # tcmu-runner was first
+        create_serve_delete(range(_TURNS), in_memory)  # tcmu-runner was first
         theirs_works("theirs2")
 
 
-@scenario(limit=300)
+@scenario(job="many", limit=300)
 def fifty_disks_leave_nothing_behind() -> None:
-    """After tcmu-runner has ended, 50 devices come and go: files, mappings, threads and uio devices do not grow."""
-    daemon.uri("any")
+    """After tcmu-runner has ended, 50 disks on Gluster come and go: nothing of it stays."""
+    services.start_gluster()
     with daemon.Daemon() as served:
 
         def at_rest() -> dict[str, int]:
@@ -62,9 +68,9 @@ def fifty_disks_leave_nothing_behind() -> None:
             now = served.footprint()
             return {} if now["uio"] or now["mappings"] else now
 
-        create_serve_delete(range(10))  # pools of threads fill first, and stay
+        create_serve_delete(range(10), daemon.uri_of)  # pools of threads fill first, and stay
         before = wait_for("no device is left", at_rest)
-        create_serve_delete(range(_TURNS))
+        create_serve_delete(range(_TURNS), daemon.uri_of)
         now: dict[str, int] = {}
 
         def settled() -> bool:
