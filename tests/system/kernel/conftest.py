@@ -14,7 +14,7 @@ from .machines import Machines
 
 _TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "mkfs.ext4", "apt-get", "dpkg-deb")
 
-UNSETTLED: frozenset[str] = frozenset(("conformance_over_lio",))
+UNSETTLED: frozenset[str] = frozenset()
 """Scenarios that have not been seen to pass on the daemon as it is; they run with --full until they have."""
 
 LONG = frozenset(
