@@ -23,6 +23,7 @@ from tcmu_gluster.iscsi.buffers import BufferPool, Shares
 from tcmu_gluster.iscsi.connection import Connection
 from tcmu_gluster.iscsi.credit import Credit
 from tcmu_gluster.iscsi.directory import Directory
+from tcmu_gluster.iscsi.life import State
 from tcmu_gluster.iscsi.login import Refusal
 from tcmu_gluster.iscsi.pace import Pace
 from tcmu_gluster.iscsi.session import Session, SessionRegistry
@@ -170,12 +171,11 @@ class Peer:
 
     def flush(self) -> None:
         """Send what there is, as far as the socket takes it."""
-        if self._pending:
-            return  # the socket is full: writable() goes on
-        buffers = self.connection.data_to_send()
-        if buffers:
-            self._send(buffers)
-        if not self._pending:
+        if not self._pending:  # else the socket is full: writable() goes on
+            buffers = self.connection.data_to_send()
+            if buffers:
+                self._send(buffers)
+        if not self._pending or self.connection.state is State.DEAD:
             self._settle()
 
     def _send(self, buffers: list[Any]) -> None:

@@ -266,12 +266,38 @@ def test_a_peer_that_takes_its_answers_slowly_but_steadily_lives():
             while peer.stuck_at is None:
                 await asyncio.sleep(0.001)
             peer.connection._heard, peer.connection._asked_at = -1000.0, -500.0
-            await client.reader.read(1 << 20)
-            while peer.connection._heard < 0:
-                await asyncio.sleep(0.001)
+            while peer.connection._heard < 0:  # a socket that is full takes more only when much of it has gone
+                assert await client.reader.read(1 << 20)
             assert peer.connection._asked_at is None
             peer.look_at_clock(running.front.loop.time())
             assert peer in running.front.peers
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["session ended", "asked to log out"])
+def test_what_a_connection_still_has_to_send_does_not_keep_it_beyond_its_time(how):
+    """closing_seconds are for all that waits, also for a peer that takes just enough of it to be no slow reader."""
+
+    async def story():
+        async with engine() as running:
+            client = await running.connect()
+            await client.ready()
+            (peer,) = running.front.peers
+            for _ in range(20):
+                client.initiator.scsi(read_10(0, 2048), read=1 << 20)
+            client.writer.write(client.initiator.take())
+            while peer.stuck_at is None:
+                await asyncio.sleep(0.001)
+            now = running.front.loop.time()
+            if how == "session ended":
+                running.front.end_session(peer.session, "it may not log in any more")
+            else:
+                peer.connection.request_logout(now)
+            peer.look_at_clock(now + DEFAULTS.closing_seconds - 1)
+            assert peer in running.front.peers
+            peer.look_at_clock(now + DEFAULTS.closing_seconds + 1)
+            assert peer not in running.front.peers
 
     asyncio.run(story())
 
