@@ -18,11 +18,11 @@ from tcmu_gluster.scsi.limits import UnitOptions
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.sense import Asc, SenseKey
 from tcmu_gluster.scsi.table import COMMANDS, Data, Entry
-from tests.doubles.copying import HOLD, b2b, cscd, lid1, lid4, populate, populate_list, write_list
+from tests.doubles.copying import HOLD, b2b, cscd, lid1, populate, populate_list, write_list
 from tests.doubles.host import Answer, Host, memory
+from tests.doubles.parameter_lists import PR_LIST, ZERO_TOKEN, list_of
 
 SIZE = 1 << 20
-ZERO_TOKEN = b"\xff\xff\x00\x01\x00\x00\x01\xf8" + bytes(504)
 NAMES = [row.name for row in COMMANDS]
 ROWS = {row.name: row for row in COMMANDS}
 
@@ -195,8 +195,6 @@ def test_ranges_whose_sum_overflows() -> None:
 
 # -- parameter lists that are cut --------------------------------------------------------------------------------------
 
-CACHING = bytes.fromhex("08120400 00000000 ffffffff") + bytes(8)
-PR_LIST = bytes(8) + (5).to_bytes(8, "big") + bytes(8)
 CUT_IS_GOOD: dict[str, Any] = {
     # name: the lengths, in the CDB, that make sense of the first bytes of the list
     "MODE SELECT(6)": {0, 4},
@@ -215,31 +213,6 @@ CUT_IS_GOOD: dict[str, Any] = {
     "SANITIZE, OVERWRITE": set(),
     **{row.name: set() for row in COMMANDS if row.operation_code == 0x5F},
 }
-
-
-def list_of(name: str, unit: LogicalUnit) -> tuple[dict[str, int], bytes]:
-    """(fields of the CDB, a list that the command takes)."""
-    range_list = struct.pack(">HH4x", 22, 16) + struct.pack(">QI4x", 8, 8)
-    lists: dict[str, tuple[dict[str, int], bytes]] = {
-        "MODE SELECT(6)": ({"pf": 1}, bytes(4) + CACHING),
-        "MODE SELECT(10)": ({"pf": 1}, bytes(8) + CACHING),
-        "UNMAP": ({}, range_list),
-        "SEND DIAGNOSTIC": ({"pf": 1}, bytes(4)),
-        "WRITE BUFFER": ({"mode": 2}, b"echo" * 4),
-        "LOG SELECT": ({"pc": 1}, bytes.fromhex("19000008 00010304 00000000")),
-        "EXTENDED COPY(LID1)": ({}, lid1([cscd(unit)], [b2b(0, 0, 8, 0, 100)])),
-        "EXTENDED COPY(LID4)": ({}, lid4([cscd(unit)], [b2b(0, 0, 8, 0, 100)])),
-        "POPULATE TOKEN": ({}, populate_list((0, 4), (8, 4))),
-        "WRITE USING TOKEN": ({}, write_list(ZERO_TOKEN, (0, 4), (8, 4))),
-        "SET IDENTIFYING INFORMATION": ({}, b"name\0"),
-        "SET TARGET PORT GROUPS": ({}, bytes(4) + bytes.fromhex("00000001")),
-        "SET TIMESTAMP": ({}, bytes(4) + (1).to_bytes(6, "big") + bytes(2)),
-        "SANITIZE, OVERWRITE": ({}, bytes.fromhex("01000004") + b"abcd"),
-    }
-    if name.startswith("PERSISTENT RESERVE OUT"):
-        typed = name.endswith(("RESERVE", "RELEASE", "PREEMPT", "ABORT"))
-        return ({"type": 1} if typed else {}), PR_LIST
-    return lists[name]
 
 
 LISTED = [row for row in COMMANDS if "parameter_list_length" in row.layout.fields and row.name in CUT_IS_GOOD]
