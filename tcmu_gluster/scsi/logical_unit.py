@@ -151,10 +151,10 @@ class LogicalUnit:
                 entry = self._service_action(entry, cdb)
             command.entry = entry
             command.fields = entry.record(entry.unpack_raw(cdb))
-            if not entry.is_free and (not entry.is_plain or command.attribute > SIMPLE or self.tasks.restless):
+            if not entry.is_plain or command.attribute > SIMPLE or self.tasks.restless:
                 if command.attribute >= ACA:  # no ACA condition can exist: NACA is refused
                     raise InvalidFieldInCdb()
-                if self.tasks.has_to_wait(command):
+                if not entry.is_free and self.tasks.has_to_wait(command):
                     self.tasks.wait(Task(self, command))
                     return None
             return self._start(command, entry)

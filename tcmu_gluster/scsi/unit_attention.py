@@ -1,4 +1,4 @@
-"""Unit attention conditions, queued per I_T nexus.  Source: SAM-5 5.14, SPC-4 5.11.2."""
+"""Unit attention conditions, queued per I_T nexus.  Source: SAM-5 5.14."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple, Optional
 from tcmu_gluster.scsi.command import Nexus
 from tcmu_gluster.scsi.sense import Asc, UnitAttention
 
-# SPC-4 5.11.2: a condition of a reset makes the ones below it superfluous; they are dropped when it is established.
+# A condition of a reset makes the ones below it superfluous; they are dropped when it is established.
 PRIORITY: tuple[Asc, ...] = (
     Asc.POWER_ON,
+    Asc.DEVICE_INTERNAL_RESET,
     Asc.POWER_ON_OCCURRED,
     Asc.SCSI_BUS_RESET_OCCURRED,
     Asc.BUS_DEVICE_RESET,
-    Asc.DEVICE_INTERNAL_RESET,
     Asc.NEXUS_LOSS,
 )
 _RESETS = {asc: rank for rank, asc in enumerate(PRIORITY)}
@@ -76,7 +76,10 @@ class UnitAttentions:
                 return  # a stronger reset is still unheard
             keep: list[Condition] = []
         else:
-            keep = queue[-(MAXIMUM_QUEUED - 1) :] if len(queue) >= MAXIMUM_QUEUED else queue
+            keep = queue
+            if len(queue) >= MAXIMUM_QUEUED:
+                oldest = queue[0].asc in _RESETS  # a reset stays: it stands for what was dropped before it
+                keep = [*queue[:oldest], *queue[oldest + 1 :]]
         if not queue:
             self.pending += 1
         queue[:] = [*keep, condition]

@@ -11,6 +11,7 @@ import pytest
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.command import ABORTED, Response, Status, TaskAttribute
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.scsi.sense import Asc, SenseKey
 from tests.doubles.backends import FaultyBackend, SlowBackend
 from tests.doubles.host import Host, Pending, memory
 
@@ -152,8 +153,11 @@ def test_head_of_queue_goes_before_those_who_wait(slow: Slow) -> None:
     assert slow.idle()
 
 
-def test_aca_attribute_is_refused(slow: Slow) -> None:
-    assert slow.read(attribute=TaskAttribute.ACA).answer.status == Status.CHECK_CONDITION
+def test_aca_attribute_is_refused_by_every_command(slow: Slow) -> None:
+    for row in slow.unit.commands:
+        answer = slow.host.send(row.layout.pack(), attribute=TaskAttribute.ACA).answer
+        assert (answer.key, answer.asc) == (SenseKey.ILLEGAL_REQUEST, Asc.INVALID_FIELD_IN_CDB), row
+    assert slow.idle()
 
 
 def test_an_aborted_task_ends_when_the_backend_lets_go(slow: Slow) -> None:

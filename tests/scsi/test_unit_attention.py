@@ -152,6 +152,18 @@ def test_a_nexus_that_never_asks_does_not_make_us_grow() -> None:
     assert all_heard[-1] == lesser[-1]
 
 
+def test_a_reset_is_not_what_goes_when_the_queue_is_full() -> None:
+    attentions = attached()
+    attentions.establish(A, Asc.BUS_DEVICE_RESET)
+    for asc in (asc for asc in Asc if asc >> 8 != 0x29):
+        attentions.establish(A, asc)
+    assert heard(attentions, A) == Asc.BUS_DEVICE_RESET
+    rest = 0
+    while heard(attentions, A) is not None:
+        rest += 1
+    assert rest == MAXIMUM_QUEUED - 1
+
+
 def test_clearing_one_condition() -> None:
     attentions = attached()
     attentions.establish(A, Asc.REPORTED_LUNS_DATA_CHANGED)
