@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tcmu_gluster.config.addresses import Portal
-from tcmu_gluster.config.settings import load_settings, settings_file
+from tcmu_gluster.config.settings import Settings, load_settings, settings_file
 from tcmu_gluster.errors import ConfigError
 
 
@@ -75,3 +76,18 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_every_setting_has_help_and_an_origin(tmp_path: Path) -> None:
     loaded = load_settings({}, {}, tmp_path / "none", 0)
     assert all(item.help and item.origin == "default" for item in loaded.origins)
+
+
+def test_the_bounds_in_the_documentation_are_the_defaults() -> None:
+    """docs/security.md, the table with settings: | what | `name`, `name` | value, value |."""
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    section = text.split("\n## What a hostile peer can cost\n")[1].split("\nThey are set in")[0]
+    documented: dict[str, int] = {}
+    for row in section.splitlines()[3:]:
+        _, names, values = row.strip("| ").split(" | ")
+        settings = re.findall(r"`(\w+)`", names)
+        numbers = [int(value.replace(",", "").removesuffix(" s")) for value in values.split(", ")]
+        assert settings and len(settings) == len(numbers), row
+        documented.update(zip(settings, numbers))
+    assert len(documented) > 20
+    assert documented == {name: getattr(Settings(), name) for name in documented}
