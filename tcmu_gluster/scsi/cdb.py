@@ -34,18 +34,18 @@ SECTIONS = {
     "COMPARE AND WRITE": "SBC-4 5.3", "FORMAT UNIT": "SBC-4 5.4", "GET LBA STATUS": "SBC-4 5.6",
     "ORWRITE(16)": "SBC-4 5.10", "PRE-FETCH(10)": "SBC-4 5.13", "PRE-FETCH(16)": "SBC-4 5.14",
     "PREVENT ALLOW MEDIUM REMOVAL": "SBC-4 5.15",
-    "READ(6)": "SBC-2 5.7", "READ(10)": "SBC-4 5.16", "READ(12)": "SBC-4 5.17", "READ(16)": "SBC-4 5.18",
+    "READ(6)": "SBC-2 5.5", "READ(10)": "SBC-4 5.16", "READ(12)": "SBC-4 5.17", "READ(16)": "SBC-4 5.18",
     "READ CAPACITY(10)": "SBC-4 5.20", "READ CAPACITY(16)": "SBC-4 5.21",
     "READ DEFECT DATA(10)": "SBC-4 5.22", "READ DEFECT DATA(12)": "SBC-4 5.23",
     "SANITIZE": "SBC-4 5.30", "START STOP UNIT": "SBC-4 5.31",
     "SYNCHRONIZE CACHE(10)": "SBC-4 5.33", "SYNCHRONIZE CACHE(16)": "SBC-4 5.34", "UNMAP": "SBC-4 5.35",
     "VERIFY(10)": "SBC-4 5.36", "VERIFY(12)": "SBC-4 5.37", "VERIFY(16)": "SBC-4 5.38",
-    "WRITE(6)": "SBC-2 5.26", "WRITE(10)": "SBC-4 5.40", "WRITE(12)": "SBC-4 5.41", "WRITE(16)": "SBC-4 5.42",
+    "WRITE(6)": "SBC-2 5.24", "WRITE(10)": "SBC-4 5.40", "WRITE(12)": "SBC-4 5.41", "WRITE(16)": "SBC-4 5.42",
     "WRITE AND VERIFY(10)": "SBC-4 5.44", "WRITE AND VERIFY(12)": "SBC-4 5.45", "WRITE AND VERIFY(16)": "SBC-4 5.46",
     "WRITE SAME(10)": "SBC-4 5.52", "WRITE SAME(16)": "SBC-4 5.53", "WRITE ATOMIC(16)": "SBC-4 5.48",
 }  # fmt: skip
-"""Where a command stands: in SPC-4 (compared with the text of revision 36f) and SBC-4 (its last revision). READ(6),
-WRITE(6), RESERVE and RELEASE are obsolete there; their sections in the older standards were not compared."""
+"""Where a command stands: in SPC-4 and SBC-4 (compared with the texts of revisions 36f and 22). READ(6), WRITE(6),
+RESERVE and RELEASE are obsolete there; the sections of the last two in SPC-2 were not compared."""
 
 
 def cdb_bytes(operation_code: int) -> int:
@@ -276,4 +276,4 @@ ZERO_IS_TO_THE_END = (WRITE_SAME_10, WRITE_SAME_16)
 """Where NUMBER OF LOGICAL BLOCKS 0 means all from the first one on (or is refused: WSNZ).  Source: SBC-4 5.52, 5.53."""
 
 LENGTH_0_OF_6_BYTES = 256
-"""What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-2 5.7."""
+"""What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), in blocks.  Source: SBC-2 5.5."""

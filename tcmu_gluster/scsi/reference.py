@@ -22,7 +22,7 @@ HEAD = """\
 
 Made by `script/scsi-reference` from the command table and the tables of pages; REPORT SUPPORTED OPERATION CODES,
 INQUIRY, MODE SENSE and LOG SENSE print the same tables. What is not here ends with CHECK CONDITION, ILLEGAL REQUEST.
-Sections are those of SPC-4 revision 36f and of SBC-4; other revisions count differently: look for the name too.
+Sections are those of SPC-4 r36f and SBC-4 r22; other revisions count differently: look for the name, too.
 
 ## WRITE ATOMIC
 
@@ -83,7 +83,9 @@ def reference() -> str:
             for page in sorted(MODE_PAGES, key=lambda page: page.key)
         )),
         _table("Log pages", ("page", "name", "section", "only on"), (
-            ("00h", "Supported Log Pages, and Subpages (xxh/FFh)", "SPC-4 7.3.18, 7.3.19", ""),
+            ("00h", "Supported Log Pages", "SPC-4 7.3.18", ""),
+            ("00h/FFh", "Supported Log Pages and Subpages", "SPC-4 7.3.19", ""),
+            ("xxh/FFh", "Supported Subpages", "SPC-4 7.3.20", ""),
             *((f"{page.page_code:02X}h", page.name, page.source, _thin(page.thin or None)) for page in LOG_PAGES),
         )),
         _table("Diagnostic pages", ("page", "name", "section"), (

@@ -85,7 +85,7 @@ def _after_flush(operation: Read, views: buffers.Views) -> Steps:
 
 
 def read_6(unit: LogicalUnit, command: Command) -> Result:
-    """READ(6).  Source: SBC-2 5.7."""
+    """READ(6).  Source: SBC-2 5.5."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     check_range(unit, lba, blocks)
@@ -121,7 +121,7 @@ def write(unit: LogicalUnit, command: Command) -> Result:
 
 
 def write_6(unit: LogicalUnit, command: Command) -> Result:
-    """WRITE(6).  Source: SBC-2 5.26."""
+    """WRITE(6).  Source: SBC-2 5.24."""
     fields = command.fields
     lba, blocks = fields.logical_block_address, fields.transfer_length or cdb.LENGTH_0_OF_6_BYTES
     command.data_out_wanted = blocks * unit.block_size_bytes
