@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 from tcmu_gluster.backends.base import Backend
-from tcmu_gluster.config.addresses import Portal, RuleKind
+from tcmu_gluster.config.addresses import Portal, RuleKind, needless
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError, TcmuGlusterError
 from tcmu_gluster.iscsi.chap import NOBODY
@@ -365,12 +365,16 @@ class Engine:
         """What an administrator should know about who may log in."""
         accounts = accounts_of(self.configuration, iqn, self._world.settings.chap_shortest_secret_bytes)
         rules = self.configuration.rules(iqn)
+        said = []
+        if accounts.everybody is None and any(rule.kind is RuleKind.ALL for rule in rules):
+            said.append(f"every initiator that reaches {iqn} may read and write its disks")
+        if idle := needless(rules):
+            said.append(f"{iqn}: {idle}; to narrow it: tcmu-gluster acl deny {iqn} all")
         if accounts.everybody is None:
-            everybody = any(rule.kind is RuleKind.ALL for rule in rules)
-            return [f"every initiator that reaches {iqn} may read and write its disks"] if everybody else []
+            return said
         if accounts.everybody is NOBODY and any(accounts.of(rule.initiator_name) is NOBODY for rule in rules):
             accounts.problems.append(f"{iqn} wants a password, and initiators without one of their own can't have it")
-        return accounts.problems
+        return said + accounts.problems
 
 
 def peer_of(session: Any) -> str:

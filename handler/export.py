@@ -11,6 +11,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +29,11 @@ from handler.world import lease_terms, on_lease_lost
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.lease import LeaseHeld
 from tcmu_gluster.backends.open import open_backing
-from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind
+from tcmu_gluster.config.addresses import AccessRule, Portal, RuleKind, needless
 from tcmu_gluster.config.disk_shape import DiskShape
 from tcmu_gluster.config.secret_file import read_secret
 from tcmu_gluster.config.settings import Settings, load_settings
-from tcmu_gluster.config.sizes import format_size
+from tcmu_gluster.config.sizes import format_size, out_of_reach
 from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.scsi.command import Command
@@ -63,6 +64,7 @@ class Options(Protocol):
     shape: DiskShape
     write_same_to_end: bool
     allow: tuple[AccessRule, ...]
+    read_otherwise: tuple[str, ...]
     chap: Optional[tuple[str, Path]]
     mutual_chap: Optional[tuple[str, Path]]
     discovery_chap: Optional[tuple[str, Path]]
@@ -153,9 +155,8 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         front = make_front(loop, settings)
         front.directory.discovery = demands[1]
         ready = _publish(front, unit, backing, options, demands[0])
-        for rule in options.allow:
-            if rule.kind is RuleKind.ALL and demands[0] is None:
-                log.warning("--allow all: every initiator that reaches the portal may read and write this disk")
+        for sentence in _cautions(options, backend, everybody_unasked=demands[0] is None):
+            log.warning("%s", sentence)
         print(ready.as_json() if options.json else ready.as_text(), flush=True)
         watch = loop.create_task(SpaceWatch(lambda: [unit], partial(loop.run_in_executor, None)).run())
         await stop.wait()
@@ -165,6 +166,17 @@ async def _serve(options: Options, settings: Settings, demands: tuple[Optional[A
         return 1 if taken else await _flush(backend, loop)
     finally:
         await loop.run_in_executor(None, backend.close)
+
+
+def _cautions(options: Options, backend: Backend, everybody_unasked: bool) -> Iterator[str]:
+    """What is as it was asked for, and may not be what was meant."""
+    yield from options.read_otherwise
+    if everybody_unasked and any(rule.kind is RuleKind.ALL for rule in options.allow):
+        yield "--allow all: every initiator that reaches the portal may read and write this disk"
+    if idle := needless(options.allow):
+        yield f"--allow {idle}"
+    if behind := out_of_reach(backend.size_bytes, options.shape.logical_block_bytes):
+        yield f"{options.uri}: {behind}"
 
 
 def _unit_options(options: Options) -> UnitOptions:

@@ -14,6 +14,7 @@ from typing import Any, Optional, TypeVar
 
 from tcmu_gluster.backends.base import PENDING, Backend, Done, Outcome
 from tcmu_gluster.config.settings import Settings
+from tcmu_gluster.config.sizes import out_of_reach
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.scsi.command import Command
 from tcmu_gluster.scsi.copies import CopyManager
@@ -126,6 +127,8 @@ def make_unit(
     identity = identity_of(serial, record or {}) if serial else None
     unit = LogicalUnit(backend, options, identity, report=report, clock=time.time, later=later, copies=COPIES)
     tell_trouble(name, trouble_of(unit, name))
+    if behind := out_of_reach(backend.size_bytes, unit.block_size_bytes):
+        log.warning("disk %s: %s", name, behind)
     return unit
 
 

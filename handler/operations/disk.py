@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 from tcmu_gluster.config.cfgstring import to_cfgstring
 from tcmu_gluster.config.disk_shape import DiskShape
-from tcmu_gluster.config.sizes import format_size, parse_size, why_no_disk
-from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.config.sizes import format_size, out_of_reach, why_no_disk
+from tcmu_gluster.config.uri import Backing, parse_backing, size_to_make
 from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError, TcmuGlusterError
 from tcmu_gluster.scsi.identity import IDENTITY_KEYS, identity_as_recorded, identity_from
@@ -52,7 +52,9 @@ async def create(context: Context, args: dict[str, Any], report: Report) -> dict
             await _remove_quietly(context, backing)
         raise
     made = describe(context, name) or {}
-    return now(f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {FRONTS[front]}", disk=made)
+    behind = out_of_reach(disk.size_bytes, shape.logical_block_bytes)
+    said = f"disk {name}: {format_size(disk.size_bytes)} on {backing}, served by {FRONTS[front]}"
+    return now(said, disk=made, warnings=[f"{backing}: {behind}"] if behind else [])
 
 
 def check_identity(args: dict[str, Any]) -> None:
@@ -113,7 +115,7 @@ async def _make_file(
     """(size to create with, whether the file is new). An existing file keeps its size."""
     wanted = args["size"]
     if backing.scheme == "memory":
-        wanted = wanted or (parse_size(backing.options["size"]) if "size" in backing.options else None)
+        wanted = size_to_make(backing, wanted)
         if not wanted:
             raise OperationError(f"how large? Add --size, or write {backing}?size=64M")
     else:
@@ -188,14 +190,14 @@ async def create_on_lio(
 
     kept: what LIO had for it before. save: in LIO's saved configuration too.
     """
-    settings = context.world.settings
+    settings, block_bytes = context.world.settings, disk.shape.logical_block_bytes
     request = {
         "do": "create",
         "name": disk.name,
         "config": to_cfgstring(disk.backing, state_id_of(disk.serial)),
-        "size_bytes": disk.size_bytes,
+        "size_bytes": disk.size_bytes - disk.size_bytes % block_bytes,
         "serial": disk.serial,
-        "block_bytes": disk.shape.logical_block_bytes,
+        "block_bytes": block_bytes,
         "write_cache": disk.record.get("write_cache"),
         "cmd_time_out_seconds": settings.lio_cmd_time_out_seconds,
         "kept": {key: kept[key] for key in KEPT if key in kept} if kept else {},

@@ -16,7 +16,6 @@ from tcmu_gluster.backends.lease import Lease, Terms, acquire
 from tcmu_gluster.backends.lease_store import FileLeases, LeaseStore, VolumeLeases
 from tcmu_gluster.backends.memory import MemoryBackend
 from tcmu_gluster.backends.volumes import mount
-from tcmu_gluster.config.sizes import parse_size
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.completions import Loop
@@ -42,8 +41,7 @@ def open_backing(
     May block for a bounded time, so it is called in a thread beside the loop; the backend then belongs to the loop.
     """
     if backing.scheme == "memory":
-        text = backing.options.get("size")
-        memory = MemoryBackend(backing.name, parse_size(text) if text else create_size_bytes, read_only=read_only)
+        memory = MemoryBackend(backing.name, backing.size_bytes or create_size_bytes, read_only=read_only)
         return _large_enough(memory, backing, block_bytes)
     if backing.scheme not in ("file", "gluster"):
         raise ConfigError(f"{backing.scheme!r} is no kind of backing; use gluster, file or memory")

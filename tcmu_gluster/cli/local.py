@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Optional
 
-from ..config.addresses import AccessRule, Portal, parse_access_rule, parse_portal
+from ..config.addresses import AccessRule, Portal, parse_access_rule, parse_portal, read_otherwise
 from ..config.disk_shape import BLOCK_SIZES, PLAIN, PROVISIONINGS, DiskShape
 from ..config.names import validate_iscsi_name
 from ..config.settings import Settings, flag_name, load_settings, variable_name
 from ..config.sizes import parse_size, why_no_disk
-from ..config.uri import parse_backing
+from ..config.uri import parse_backing, size_to_make
 from ..control.operations import UsageError
 from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
@@ -40,6 +40,8 @@ class ExportOptions:
     shape: DiskShape = PLAIN
     write_same_to_end: bool = False
     allow: tuple[AccessRule, ...] = ()
+    read_otherwise: tuple[str, ...] = ()
+    """What rules were read as that say something else."""
     chap: Optional[tuple[str, Path]] = None
     mutual_chap: Optional[tuple[str, Path]] = None
     discovery_chap: Optional[tuple[str, Path]] = None
@@ -151,9 +153,10 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
     try:
         iqn = validate_iscsi_name(options.iqn) if options.iqn else None
         rules = tuple(map(parse_access_rule, options.allow or ()))
+        otherwise = tuple(f"--allow {words}" for words in map(read_otherwise, options.allow or ()) if words)
         portals = tuple(dict.fromkeys(map(parse_portal, options.portal or ("127.0.0.1",))))
-        size = parse_size(options.size) if options.size is not None else None
         backing = parse_backing(options.uri)
+        size = size_to_make(backing, parse_size(options.size) if options.size is not None else None)
         rate = parse_size(options.background_rate) if options.background_rate is not None else 0
         shape = DiskShape(options.block_size or "512", options.provisioning, options.removable, rate)
     except ConfigError as error:
@@ -178,6 +181,7 @@ def export_options(options: argparse.Namespace) -> ExportOptions:
         shape,
         options.write_same_to_end,
         rules,
+        otherwise,
         chap,
         mutual,
         discovery,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -11,6 +12,8 @@ from ..errors import ConfigError
 from .names import validate_iscsi_name
 
 ISCSI_PORT = 3260
+MOST_NAMED = 3
+"""So many rules are named in a sentence; the others are counted."""
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 IPNetwork = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -125,3 +128,23 @@ def parse_access_rule(text: str) -> AccessRule:
     except ValueError:
         raise ConfigError(f"{text!r} is not an access rule: write all, an initiator's IQN, or an address or network "
                           "such as 192.0.2.0/24") from None  # fmt: skip
+
+
+def read_otherwise(text: str) -> str:
+    """What a rule is read as where a host stands for its network, as in 10.0.0.1/24; '' for every other rule."""
+    rule = parse_access_rule(text)
+    if rule.network is None:
+        return ""
+    host = ipaddress.ip_interface(text.strip().strip("[]")).ip
+    if host == rule.network.network_address:
+        return ""
+    return f"{text.strip()} is read as the network {rule}; for that one address write {host}"
+
+
+def needless(rules: Sequence[AccessRule]) -> str:
+    """Which rules keep nobody out, because all is among them, in a sentence; '' if none does."""
+    narrower = [str(rule) for rule in rules if rule.kind is not RuleKind.ALL]
+    if not narrower or len(narrower) == len(rules):
+        return ""
+    more = [f"{len(narrower) - MOST_NAMED} more"] if len(narrower) > MOST_NAMED else []
+    return f"all admits everybody; beside it these keep nobody out: {', '.join(narrower[:MOST_NAMED] + more)}"

@@ -44,7 +44,18 @@ def why_no_disk(size_bytes: int, block_bytes: int) -> str:
         return ""
     return (
         f"a disk has a whole number of blocks of {block_bytes} bytes, at least one, and {size_bytes} bytes are not "
-        "that; choose a multiple, as in --size 1M"
+        "that; choose a multiple, such as 1M"
+    )
+
+
+def out_of_reach(size_bytes: int, block_bytes: int) -> str:
+    """What hosts don't see of a file that ends within a block, in a sentence; '' if none does."""
+    left = size_bytes % block_bytes
+    if not left:
+        return ""
+    return (
+        f"of its {size_bytes} bytes the last {left} can't be reached, because a disk has whole blocks of "
+        f"{block_bytes}; make it {size_bytes + block_bytes - left} bytes long to have them"
     )
 
 

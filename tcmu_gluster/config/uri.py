@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from ..errors import ConfigError
 from .addresses import split_host_port
-from .sizes import parse_size
+from .sizes import format_size, parse_size
 
 GLUSTERD_PORT = 24007
 TRANSPORTS = ("tcp", "unix", "rdma")
@@ -64,6 +64,11 @@ class Backing:
         return f"{scheme}://{format_hosts(self.hosts)}/{self.volume}{percent(self.path, _PATH_SAFE)}{query}"
 
     @property
+    def size_bytes(self) -> Optional[int]:
+        """The size that memory:NAME?size=64M names; None if the URI names none."""
+        return parse_size(self.options["size"]) if self.scheme == "memory" and "size" in self.options else None
+
+    @property
     def short_name(self) -> str:
         """The last part of the path, or the memory name: for lists and default names."""
         return self.name or self.path.rsplit("/", 1)[-1]
@@ -76,6 +81,16 @@ def format_hosts(hosts: tuple[Host, ...], separator: str = ",") -> str:
         word = f"[{host}]" if ":" in host else host
         words.append(word if port is None else f"{word}:{port}")
     return separator.join(words)
+
+
+def size_to_make(backing: Backing, wanted: Optional[int]) -> Optional[int]:
+    """The size that was asked for, with --size or in a memory URI. Raises ConfigError if they differ."""
+    if backing.size_bytes is not None and wanted not in (None, backing.size_bytes):
+        raise ConfigError(
+            f"{backing} has {format_size(backing.size_bytes)}, and --size says {format_size(wanted or 0)}; "
+            "say it in one place"
+        )
+    return backing.size_bytes if wanted is None else wanted
 
 
 def parse_backing(text: str) -> Backing:

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.config.addresses import Portal, RuleKind, parse_access_rule, parse_portal
+from tcmu_gluster.config.addresses import (
+    Portal,
+    RuleKind,
+    needless,
+    parse_access_rule,
+    parse_portal,
+    read_otherwise,
+)
 from tcmu_gluster.errors import ConfigError
 
 
@@ -76,6 +83,32 @@ def test_every_address_survives_the_round_trip(address: object, port: int) -> No
 )
 def test_access_rules(rule: str, initiator: str, peer: str, admitted: bool) -> None:
     assert parse_access_rule(rule).matches(initiator, peer) is admitted
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.0.0.1/24", "10.0.0.0/24"),
+        ("10.0.0.1/255.255.255.0", "10.0.0.0/24"),
+        ("2001:DB8::7/64", "2001:db8::/64"),
+    ],
+)
+def test_a_host_in_place_of_its_network_is_said(text: str, network: str) -> None:
+    words = read_otherwise(text)
+    assert text in words and network in words
+    assert str(parse_access_rule(text)) == network
+
+
+@pytest.mark.parametrize("text", ["all", "iqn.2001-04.com.example", "10.0.0.0/8", "10.0.0.7", "10.0.0.7/32", "::1"])
+def test_a_rule_that_is_read_as_it_stands_needs_no_words(text: str) -> None:
+    assert read_otherwise(text) == ""
+
+
+def test_what_all_makes_needless() -> None:
+    name, network, everybody = map(parse_access_rule, ("iqn.2001-04.com.example", "10.0.0.0/8", "all"))
+    assert needless([name, network]) == needless([everybody]) == ""
+    assert needless([name, everybody, network]).endswith("keep nobody out: iqn.2001-04.com.example, 10.0.0.0/8")
+    assert needless([network] * 9 + [everybody]).endswith("10.0.0.0/8, 6 more")
 
 
 @pytest.mark.parametrize("text", ["", "everybody", "10.0.0.0/33", "iqn.20013-10.com.redhat", "1.2.3.4:80"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.config.sizes import LARGEST, UNITS, format_size, parse_size, why_no_disk
+from tcmu_gluster.config.sizes import LARGEST, UNITS, format_size, out_of_reach, parse_size, why_no_disk
 from tcmu_gluster.errors import ConfigError
 
 
@@ -60,3 +60,9 @@ def test_a_disk_needs_whole_blocks_and_one_at_least(size_bytes):
     words = why_no_disk(size_bytes, 512)
     assert f"blocks of 512 bytes, at least one, and {size_bytes} bytes are not that" in words
     assert why_no_disk(1024, 512) == ""
+
+
+def test_what_lies_behind_the_last_whole_block_is_said():
+    assert out_of_reach(1024, 512) == out_of_reach(0, 512) == ""
+    words = out_of_reach(700, 512)
+    assert "700 bytes" in words and "last 188" in words and "1024 bytes" in words

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_gluster.config.uri import Backing, parse_backing
+from tcmu_gluster.config.uri import Backing, parse_backing, size_to_make
 from tcmu_gluster.errors import ConfigError
 
 # The forms of QEMU's block-drivers documentation ("GlusterFS disk images").
@@ -163,3 +163,12 @@ def test_a_path_that_is_not_utf_8_survives_the_round_trip() -> None:
     backing = parse_backing("file:///dev/%C1x")
     assert backing.path == "/dev/\udcc1x" and str(backing) == "file:///dev/%C1x"
     assert parse_backing(str(backing)) == backing
+
+
+def test_a_size_is_said_in_one_place() -> None:
+    named, bare = parse_backing("memory:m?size=1M"), parse_backing("memory:m")
+    assert (named.size_bytes, bare.size_bytes, parse_backing("file:///m").size_bytes) == (1 << 20, None, None)
+    assert size_to_make(named, None) == size_to_make(named, 1 << 20) == size_to_make(bare, 1 << 20) == 1 << 20
+    assert size_to_make(bare, None) is None
+    with pytest.raises(ConfigError, match="has 1M, and --size says 2M"):
+        size_to_make(named, 2 << 20)

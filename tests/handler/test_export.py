@@ -95,12 +95,14 @@ def test_the_text_tells_what_to_type_next() -> None:
         (("memory:x?size=1M", "--allow", "all", "--lun", "99999"), 2, "--lun"),
         (("file:///no/such/folder/disk", "--allow", "all", "--size", "1M"), 1, "folder does not exist"),
         (("memory:x", "--allow", "all", "--size", "0"), 2, "whole number of blocks of 512 bytes, at least one"),
+        (("memory:x?size=1000", "--allow", "all"), 2, "whole number of blocks of 512 bytes, at least one"),
+        (("memory:x?size=1M", "--allow", "all", "--size", "2M"), 2, "has 1M, and --size says 2M"),
         (
             ("memory:x", "--allow", "all", "--size", "6K", "--block-size", "4096"),
             2,
-            "choose a multiple, as in --size 1M",
+            "choose a multiple, such as 1M",
         ),
-        (("memory:x?size=2K", "--allow", "all", "--block-size", "4096"), 1, "less than one block of 4096"),
+        (("memory:x?size=2K", "--allow", "all", "--block-size", "4096"), 2, "whole number of blocks of 4096 bytes"),
     ],
 )
 def test_what_can_not_be_done_is_one_sentence_and_an_exit_status(arguments, code, words):
@@ -118,6 +120,31 @@ def test_a_size_that_the_disk_does_not_have_is_said(tmp_path: Path) -> None:
     code, _, err = finish(process)
     assert code == 0 and "(1M)" in first
     assert "is there already and has 1M (1048576 bytes)" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("--allow", "10.0.0.1/24"), "10.0.0.1/24 is read as the network 10.0.0.0/24"),
+        (("--allow", "10.0.0.0/24", "--allow", "iqn.2001-04.com.example", "--allow", "all"),
+         "keep nobody out: 10.0.0.0/24, iqn.2001-04.com.example"),
+    ],
+)  # fmt: skip
+def test_rules_that_do_something_else_than_one_might_think_are_said(arguments, words):
+    process = export("memory:rules?size=1M", "--portal", "127.0.0.1:0", *arguments)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 0 and words in err
+
+
+def test_bytes_behind_the_last_whole_block_are_said(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(700))
+    process = export(f"file://{tmp_path}/disk", "--portal", "127.0.0.1:0", "--allow", "127.0.0.1")
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 0 and "the last 188 can't be reached" in err and err.count("\n") == 1
 
 
 def test_a_hangup_that_is_ignored_ends_nothing() -> None:

@@ -91,6 +91,13 @@ def test_what_nobody_foresaw_is_logged_with_the_disk_and_the_command(caplog: pyt
     assert "disk vm1" in caplog.text and "READ(10)" in caplog.text and "a bug" in caplog.text
 
 
+def test_bytes_that_no_block_reaches_are_logged_when_a_disk_is_opened(caplog: pytest.LogCaptureFixture) -> None:
+    make_unit("vm1", memory(8192), "", UnitOptions(block_size_bytes=4096))
+    assert caplog.text == ""
+    make_unit("vm1", memory(4096 + 512), "", UnitOptions(block_size_bytes=4096))
+    assert "disk vm1" in caplog.text and "last 512 can't be reached" in caplog.text
+
+
 def test_reasons_are_sentences() -> None:
     assert reason_of(OSError(errno.ENOENT, "No such file or directory", "/x")) == "/x: No such file or directory"
     assert reason_of(ConfigError("the volume is gone")) == "the volume is gone"

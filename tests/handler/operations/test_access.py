@@ -44,6 +44,25 @@ def test_all_is_explicit_and_warned_about(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
+def test_rules_that_all_makes_needless_are_named(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("target.create", target=IQN)
+        await desk.do("acl.allow", target=IQN, rule="all")
+        said = (await desk.do("acl.allow", target=IQN, rule="10.0.0.1/24"))["warnings"]
+        assert any("10.0.0.0/24" in one and f"tcmu-gluster acl deny {IQN} all" in one for one in said)
+        await desk.do("chap.set", target=IQN, user="joe", password="twelve-bytes")
+        said = (await desk.do("acl.allow", target=IQN, rule=HOST))["warnings"]
+        assert len(said) == 1 and f"{HOST}, 10.0.0.0/24" in said[0]
+        for number in range(20):
+            await desk.do("acl.allow", target=IQN, rule=f"10.1.{number}.0/24")
+        said = (await desk.do("acl.allow", target=IQN, rule="10.2.0.0/24"))["warnings"]
+        assert len(said[0]) < 300 and "20 more" in said[0]
+        await desk.do("acl.deny", target=IQN, rule="all")
+        assert (await desk.do("acl.allow", target=IQN, rule="10.9.0.0/24"))["warnings"] == []
+
+    run_desk(tmp_path, scenario)
+
+
 def test_rules_are_listed(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("target.create", target=IQN)

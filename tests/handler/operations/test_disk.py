@@ -40,6 +40,28 @@ def test_a_disk_is_made_shown_and_deleted(tmp_path: Path, front: str) -> None:
     run_desk(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("front", ["engine", "lio"])
+def test_bytes_behind_the_last_whole_block_are_said(tmp_path: Path, front: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        (tmp_path / "odd").write_bytes(bytes(MIB + 188))
+        made = await desk.do("disk.create", name="odd", uri=f"file://{tmp_path}/odd", front=front)
+        assert ["the last 188 can't be reached" in one for one in made["warnings"]] == [True]
+        even = await desk.do("disk.create", name="even", uri=f"file://{tmp_path}/even", size="1M", front=front)
+        assert even["warnings"] == []
+
+    run_desk(tmp_path, scenario)
+
+
+def test_memory_has_one_size(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        said = await desk.refused("disk.create", name="m", uri="memory:m?size=1M", size="2M")
+        assert "memory:m?size=1M has 1M, and --size says 2M" in said
+        await desk.do("disk.create", name="m", uri="memory:m?size=1M", size="1M")
+        assert (await desk.do("disk.show", name="m"))["size_bytes"] == MIB
+
+    run_desk(tmp_path, scenario)
+
+
 def test_lios_saved_configuration_follows_what_is_done_here(tmp_path: Path) -> None:
     """A reboot brings back what is there, without `targetcli saveconfig`; and what could not be made is not saved."""
 
