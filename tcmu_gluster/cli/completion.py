@@ -5,6 +5,7 @@ The words are in the script; names of disks, targets and initiators are asked fr
 
 from __future__ import annotations
 
+from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..control.operations import OPERATIONS, Argument, Kind, Operation
@@ -16,8 +17,8 @@ _ASKED = {Kind.DISK: "disk", Kind.TARGET: "target", Kind.INITIATOR: "initiator"}
 _HIDDEN = ("names",)
 
 
-def completion_script(shell: str, local_words: Mapping[str, Sequence[str]]) -> str:
-    """The script; local_words are the verbs that are no operations, with what may follow each."""
+def completion_script(shell: str, local: Mapping[str, ArgumentParser]) -> str:
+    """The script; local are the verbs that are no operations, with their parsers."""
     operations = [operation for operation in OPERATIONS.values() if operation.name not in _HIDDEN]
     nouns: dict[str, list[str]] = {}
     for operation in operations:
@@ -26,15 +27,24 @@ def completion_script(shell: str, local_words: Mapping[str, Sequence[str]]) -> s
     single = [operation.name for operation in operations if len(operation.words) == 1]
     arguments = [argument for operation in operations for argument in operation.arguments]
     valued = {command_flag(a) for a in arguments if not a.positional and a.kind is not Kind.FLAG}
+    valued |= {_flag_of(action) for parser in local.values() for action in _flags(parser) if action.nargs != 0}
     script = _BASH
     for mark, text in (
         ("@SHELL@", shell),
         ("@NOUNS@", "|".join(nouns)),
-        ("@VALUED@", "|".join(sorted(valued | {"--control-socket"}))),
-        ("@FIRST@", " ".join([*nouns, *single, *local_words])),
-        ("@VERBS@", "\n".join(f"        {noun}/*) words='{' '.join(verbs)}' ;;" for noun, verbs in nouns.items())),
-        ("@FLAGS@", "\n".join(_flag_lines(operations, local_words))),
-        ("@VALUES@", "\n".join(line for operation in operations for line in _value_lines(operation))),
+        ("@VALUED@", "|".join(sorted(valued))),
+        ("@FIRST@", " ".join([*nouns, *single, *local])),
+        ("@VERBS@", "\n".join(f"        {noun}/) words='{' '.join(verbs)}' ;;" for noun, verbs in nouns.items())),
+        ("@FLAGS@", "\n".join(_flag_lines(operations, local))),
+        (
+            "@VALUES@",
+            "\n".join(
+                [
+                    *(line for operation in operations for line in _value_lines(operation)),
+                    *(line for verb, parser in local.items() for line in _local_value_lines(verb, parser)),
+                ]
+            ),
+        ),
     ):
         script = script.replace(mark, text)
     return script if shell == "bash" else _ZSH + script + _ZSH_END
@@ -45,12 +55,21 @@ def command_flag(argument: Argument) -> str:
     return argument.flag + "-file" if argument.kind is Kind.SECRET else argument.flag
 
 
-def _flag_lines(operations: Sequence[Operation], local_words: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _flags(parser: ArgumentParser) -> list[Action]:
+    return [action for action in parser._actions if action.option_strings]
+
+
+def _flag_of(action: Action) -> str:
+    """--help, of -h and --help."""
+    return max(action.option_strings, key=len)
+
+
+def _flag_lines(operations: Sequence[Operation], local: Mapping[str, ArgumentParser]) -> Iterator[str]:
     for operation in operations:
         own = [command_flag(argument) for argument in operation.arguments if not argument.positional]
         yield f"        {'/'.join(operation.words)}) flags='{' '.join([*own, *COMMON_FLAGS])}' ;;"
-    for verb, words in local_words.items():
-        yield f"        {verb}) flags='{' '.join(words)}' ;;"
+    for verb, parser in local.items():
+        yield f"        {verb}) flags='{' '.join(map(_flag_of, _flags(parser)))}' ;;"
 
 
 def _value_lines(operation: Operation) -> Iterator[str]:
@@ -62,6 +81,16 @@ def _value_lines(operation: Operation) -> Iterator[str]:
         choices = _choices(argument)
         if choices:
             yield f"        {where}) {choices} ;;"
+
+
+def _local_value_lines(verb: str, parser: ArgumentParser) -> Iterator[str]:
+    """The same of a verb that is no operation."""
+    flags = _flags(parser)
+    words = [action for action in parser._actions if action not in flags]
+    places = [*((_flag_of(action), action) for action in flags), *enumerate(words)]
+    for place, action in places:
+        if action.choices:
+            yield f"        {verb}/{place}) words='{' '.join(map(str, action.choices))}' ;;"
 
 
 def _choices(argument: Argument) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Optional
@@ -15,10 +14,10 @@ from ..config.names import validate_iscsi_name
 from ..config.settings import Settings, flag_name, load_settings, variable_name
 from ..config.sizes import parse_size, why_no_disk
 from ..config.uri import parse_backing, size_to_make
-from ..control.operations import UsageError
+from ..control.operations import OPERATIONS, UsageError
 from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
-from .importing import FORMS, add_import
+from .importing import add_import
 from .initiator import PARTS, run_initiator_config
 from .installing import add_install
 from .render import as_json, printable, table
@@ -74,7 +73,7 @@ def add_local_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
 
     completion = verbs.add_parser("completion", parents=[common], help="print the shell's completion script")
     completion.add_argument("shell", choices=SHELLS)
-    completion.set_defaults(run=run_completion)
+    completion.set_defaults(run=run_completion, verbs=verbs)
 
 
 def _add_export(verbs: Any, common: argparse.ArgumentParser) -> None:
@@ -244,37 +243,7 @@ def _shown(value: Any) -> str:
 
 def run_completion(options: argparse.Namespace) -> int:
     """Print a completion script."""
-    print(completion_script(options.shell, LOCAL_WORDS), end="")
+    asked = {operation.words[0] for operation in OPERATIONS.values()}
+    local = {verb: parser for verb, parser in options.verbs.choices.items() if verb not in asked}
+    print(completion_script(options.shell, local), end="")
     return 0
-
-
-def _flags(*names: str) -> Sequence[str]:
-    return (*names, "--json", "--debug", "--control-socket", "--help")
-
-
-LOCAL_WORDS: dict[str, Sequence[str]] = {
-    "export": _flags(
-        "--size",
-        "--portal",
-        "--iqn",
-        "--lun",
-        "--read-only",
-        "--block-size",
-        "--provisioning",
-        "--removable",
-        "--background-rate",
-        "--write-same-to-end",
-        "--allow",
-        "--chap",
-        "--mutual-chap",
-        "--discovery-chap",
-    ),
-    "serve": _flags(*(flag_name(setting.name) for setting in fields(Settings) if setting.name != "control_socket")),
-    "recover": _flags("--force"),
-    "settings": _flags(),
-    "initiator-config": _flags(*PARTS),
-    "import": _flags("--from", "--dry-run", *FORMS),
-    "install-service": _flags("--front", "--root"),
-    "completion": SHELLS,
-}
-"""verb -> what may follow it, for completion."""

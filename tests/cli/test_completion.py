@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import re
@@ -12,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_gluster.cli.completion import SHELLS, completion_script
-from tcmu_gluster.cli.local import LOCAL_WORDS
+from tcmu_gluster.cli.completion import SHELLS
+from tcmu_gluster.cli.main import main
 
 BASH = shutil.which("bash")
 LIMIT_SECONDS = 60.0
@@ -29,13 +31,21 @@ echo end-of-words
 """The command: answers questions for names, and otherwise says what it was given."""
 
 
+def script_of(shell: str) -> str:
+    """What `tcmu-gluster completion` prints."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["completion", shell]) == 0
+    return text.getvalue()
+
+
 def complete(tmp_path: Path, *words: str) -> list[str]:
     """What bash offers for the last word; a double of the command answers questions for names."""
     double = tmp_path / "tcmu-gluster"
     double.write_text('#!/bin/sh\necho "$2-one"; echo "$2-two"\n')
     double.chmod(0o755)
     script = (
-        completion_script("bash", LOCAL_WORDS)
+        script_of("bash")
         + 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tcmu_gluster; printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -64,12 +74,18 @@ def test_bash_completes_nouns_verbs_flags_and_names(tmp_path: Path) -> None:
     assert complete(tmp_path, "lun", "map", "--lun", "3", "iqn.x", "") == ["disk-one", "disk-two"]
     assert set(complete(tmp_path, "acl", "allow", "iqn.x", "")) == {"all", "initiator-one", "initiator-two"}
     assert complete(tmp_path, "serve", "--dr") == ["--drain-seconds"]
+    assert complete(tmp_path, "serve", "--log-level", "") == [], "a value, and not the next flag"
+    assert complete(tmp_path, "export", "memory:x", "--block-size", "5") == ["512", "512e"]
+    assert complete(tmp_path, "export", "--chap", "joe:file", "--allow", "all", "--mut") == ["--mutual-chap"]
+    assert complete(tmp_path, "completion", "") == ["bash", "zsh"]
+    assert complete(tmp_path, "initiator-config", "m") == ["multipath.conf"]
+    assert "list" not in complete(tmp_path, "disk", "show", "vm1", ""), "there is a verb already"
     assert complete(tmp_path, "chap", "set", "iqn.x", "--password") == ["--password-file"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_scripts_have_no_mark_left(shell: str) -> None:
-    script = completion_script(shell, LOCAL_WORDS)
+    script = script_of(shell)
     assert not any(line for line in script.splitlines() if "@" in line and "{" not in line)
     assert script.startswith("#compdef tcmu-gluster" if shell == "zsh" else "#")
 
@@ -117,7 +133,7 @@ class Terminal:
 def ways(folder: Path) -> dict[str, tuple[str, str]]:
     """How people load the script: (shell, what they type)."""
     for shell, name in (("bash", "completion.bash"), ("zsh", "completion.zsh"), ("zsh", "_tcmu-gluster")):
-        (folder / name).write_text(completion_script(shell, LOCAL_WORDS))
+        (folder / name).write_text(script_of(shell))
     return {
         "bash": ("bash", f". {folder}/completion.bash"),
         "zsh": ("zsh", f". {folder}/completion.zsh"),
