@@ -22,7 +22,7 @@ from tcmu_gluster import __version__
 from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.control.client import DaemonUnreachable
 from tcmu_gluster.control.streams import hold_standard_streams, nobody_reads
-from tcmu_gluster.errors import ConfigError, TcmuGlusterError
+from tcmu_gluster.errors import ConfigError, OperationError, TcmuGlusterError
 
 from .configshell import ConfigShell, ExecutionError, Log
 from .daemon import Ask, Daemon, SocketAsk, printable
@@ -30,7 +30,7 @@ from .root import Root
 
 PROGRAM = "targetcli-gluster"
 HOME_VARIABLE = "TARGETCLI_GLUSTER_HOME"
-EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 class Shell(ConfigShell):
@@ -104,9 +104,12 @@ def make_shell(front: str, ask: Ask, home: Optional[str], on_progress: Any = Non
 
     daemon = Daemon(ask, shell.log, on_progress)
     if front == "lio":
-        from .lio import make_root  # targetcli, rtslib and gi are only where LIO is
+        try:
+            from .lio import make_root  # targetcli, rtslib and gi are only where LIO is
 
-        make_root(shell, daemon)
+            make_root(shell, daemon)
+        except (ImportError, OSError) as error:
+            raise OperationError(f"LIO's tree can't be shown here ({error}); without LIO: --front engine") from error
     else:
         Root(shell, daemon).refresh()
     return shell
@@ -185,6 +188,8 @@ def main(argv: Optional[Sequence[str]] = None, environ: Optional[Mapping[str, st
         code = _main(argv, environ)
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         nobody_reads()
         return EXIT_REFUSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,17 +56,50 @@ def daemon(tmp_path: Path) -> Iterator[Process]:
     process.end()
 
 
-def run(daemon: Process, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environ = {
+def environ_of(daemon: Process) -> dict[str, str]:
+    return {
         **os.environ,
         "TCMU_GLUSTER_SETTINGS": str(daemon.root / "none.toml"),
         "TCMU_GLUSTER_CONTROL_SOCKET": str(daemon.socket),
         "TARGETCLI_GLUSTER_HOME": str(daemon.root / "home"),
     }
+
+
+def run(daemon: Process, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", BLOCKED, *words], input=stdin, env=environ, capture_output=True, text=True, timeout=60,
-        check=False,
+        [sys.executable, "-c", BLOCKED, *words], input=stdin, env=environ_of(daemon), capture_output=True, text=True,
+        timeout=60, check=False,
     )  # fmt: skip
+
+
+def test_ctrl_c_ends_a_script_without_a_traceback(daemon: Process) -> None:
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-c",
+        "from targetcli_ext.shell import main; exit(main())",
+    ]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ_of(daemon),
+        text=True,
+    ) as shell:
+        assert shell.stdin is not None and shell.stdout is not None and shell.stderr is not None
+        shell.stdin.write("pwd\n")
+        shell.stdin.flush()
+        assert shell.stdout.readline() == "/\n"  # it waits for the next line now
+        shell.send_signal(signal.SIGINT)
+        assert shell.stderr.read() == ""
+        assert shell.wait(60) == 130
+
+
+def test_lios_tree_where_lio_is_not_is_a_sentence(daemon: Process) -> None:
+    ran = run(daemon, "--front", "lio", "ls")
+    assert ran.returncode == 1 and "LIO's tree can't be shown here" in ran.stderr and "--front engine" in ran.stderr
 
 
 def test_scripts_and_one_shot_lines_without_lio(daemon: Process) -> None:
