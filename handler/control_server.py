@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -29,6 +28,7 @@ from tcmu_gluster.control.codec import (
     encode,
 )
 from tcmu_gluster.control.operations import UsageError
+from tcmu_gluster.control.peer import peer_of
 from tcmu_gluster.errors import ConfigError, OperationError, TcmuGlusterError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ SIGN_OF_LIFE_SECONDS = 1.0
 STOP_SECONDS = 10.0
 """How long a stop waits for an operation that is under way."""
 MOST_CLIENTS = 64
-_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 Report = Callable[[dict[str, Any]], None]
 Handle = Callable[[str, dict[str, Any], Report], Awaitable[dict[str, Any]]]
@@ -71,9 +70,17 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError if another daemon does, OSError."""
-        self._path.parent.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         if len(os.fsencode(self._path)) > 107:  # sun_path
-            raise ConfigError(f"the name of the control socket is too long: {self._path}")
+            raise ConfigError(
+                f"the name of the control socket is too long: {self._path}; choose one of at most 107 bytes"
+            )
+        try:
+            self._path.parent.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the folder of the control socket {self._path} can't be made ({error.strerror}); choose another with "
+                "--control-socket"
+            ) from error
         self._remove_stale()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         before = os.umask(0o177)
@@ -89,14 +96,16 @@ class ControlServer:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(mode):
-            raise ConfigError(f"{self._path} is in the way: it is no socket")
+            raise ConfigError(f"{self._path} is in the way: it is no socket; choose another with --control-socket")
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self._path))
             except OSError:
                 self._path.unlink()
                 return
-        raise ConfigError(f"another daemon already listens at {self._path}; stop it first")
+        raise ConfigError(
+            f"another daemon already listens at {self._path}; stop it first, or choose another with --control-socket"
+        )
 
     async def stop(self) -> None:
         """Listen no more, finish what was asked for, and let go of every client."""
@@ -138,12 +147,10 @@ class ControlServer:
     def _refusal(self, writer: asyncio.StreamWriter) -> str:
         if len(self._clients) >= MOST_CLIENTS:
             return f"the daemon already talks to {MOST_CLIENTS} clients; try again later"
-        peer: socket.socket = writer.get_extra_info("socket")
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, user, _ = _CREDENTIALS.unpack(raw)
-        if user in self._users:
+        peer = peer_of(writer.get_extra_info("socket"))
+        if peer.user in self._users:
             return ""
-        log.warning("user %d (process %d) asked at the control socket and was refused", user, pid)
+        log.warning("user %d (process %d) asked at the control socket and was refused", peer.user, peer.process)
         return "only root and the daemon's own user may ask"
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

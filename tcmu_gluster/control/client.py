@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -9,11 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
+from ..config.settings import default_paths
 from ..errors import OperationError
 from .codec import LONGEST_REPLY_BYTES, Code, Failure, LineReader, Malformed, Progress, Request, Result, encode
 from .operations import UsageError, find
+from .peer import peer_of
 
 CONNECT_SECONDS = 5.0
+SOCKET_OF_ROOT = default_paths({}, 0)["control_socket"]
 
 OnProgress = Callable[[Mapping[str, Any]], None]
 
@@ -25,11 +29,20 @@ class DaemonUnreachable(OperationError):
 class ControlClient:
     """One connection, one question at a time. Raises OperationError with the sentence to print.
 
-    clock is monotonic seconds; a question fails after the operation's time limit without an answer or progress.
+    clock is monotonic seconds; a question fails after the operation's time limit without an answer or progress. user is
+    who asks (default: who this runs as).
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock = path, clock
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        user: Optional[int] = None,
+        of_root: Path = SOCKET_OF_ROOT,
+    ) -> None:
+        self._path, self._clock, self._of_root = path, clock, of_root
+        self._user = os.geteuid() if user is None else user
         self._reader = LineReader(LONGEST_REPLY_BYTES)
         self._next_id = 1
         self._socket: Optional[socket.socket] = None
@@ -52,9 +65,21 @@ class ControlClient:
         except (OSError, ValueError) as error:
             self.close()
             raise DaemonUnreachable(self._advice(error)) from None
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        """Passwords are told to root and to ourselves alone: in /tmp anybody may have been first with that name."""
+        assert self._socket is not None
+        user, own = peer_of(self._socket).user, self._user
+        if own not in (0, user) and user != 0:
+            self.close()
+            raise DaemonUnreachable(f"user {user}, who is neither root nor you, listens at {self._path}, and was not "
+                                    "asked; name your daemon's socket with --control-socket")  # fmt: skip
 
     def _advice(self, error: Exception) -> str:
         start = "start it with `systemctl start tcmu-gluster` or `tcmu-gluster serve`"
+        if self._user and self._of_root.is_socket():
+            start = "root's may be: ask that as root, or start your own with `tcmu-gluster serve`"
         if isinstance(error, FileNotFoundError):
             return f"the daemon is not running (there is no {self._path}); {start}"
         if isinstance(error, ConnectionRefusedError):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,3 +114,33 @@ def test_no_daemon_says_how_to_start_it(tmp_path: Path) -> None:
         ControlClient(tmp_path / "left").call("status")
     with pytest.raises(DaemonUnreachable):
         ControlClient(tmp_path / ("x" * 200)).call("status")
+
+
+def test_where_roots_daemon_listens_a_user_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as of_root:
+        of_root.bind(str(tmp_path / "root"))
+        with pytest.raises(DaemonUnreachable, match="root's may be: ask that as root"):
+            ControlClient(tmp_path / "mine", user=1000, of_root=tmp_path / "root").connect()
+        with pytest.raises(DaemonUnreachable, match="systemctl start"):
+            ControlClient(tmp_path / "mine", user=0, of_root=tmp_path / "root").connect()
+    with pytest.raises(DaemonUnreachable, match="systemctl start"):
+        ControlClient(tmp_path / "mine", user=1000, of_root=tmp_path / "none").connect()
+
+
+NOBODY = 65534
+
+
+def test_a_stranger_who_listens_is_told_nothing(tmp_path: Path) -> None:
+    own = os.geteuid()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listen = (
+            f"import socket; socket.socket(fileno={listener.fileno()}).listen()"  # who listens is noted, not who binds
+        )
+        as_whom = {"user": NOBODY} if own == 0 else {}
+        subprocess.run([sys.executable, "-c", listen], pass_fds=(listener.fileno(),), check=True, timeout=60, **as_whom)
+        stranger = NOBODY if own == 0 else own
+        with pytest.raises(DaemonUnreachable, match=f"user {stranger}, who is neither root nor you"):
+            ControlClient(tmp_path / "s", user=stranger + 1).connect()
+        for user in (0, stranger):
+            ControlClient(tmp_path / "s", user=user).connect()

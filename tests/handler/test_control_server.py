@@ -239,5 +239,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
         assert (tmp_path / "s").read_text() == "precious"
         with pytest.raises(ConfigError, match="too long"):
             await ControlServer(tmp_path / ("x" * 120), handle).start()
+        with pytest.raises(ConfigError, match=r"can't be made \(.*; choose another with --control-socket"):
+            await ControlServer(tmp_path / "s" / "below", handle).start()
 
     asyncio.run(scenario())
