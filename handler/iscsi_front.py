@@ -7,7 +7,6 @@ batches (the backend's completions), and each connection they belong to is flush
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import socket
@@ -15,9 +14,9 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Optional
 
+from handler.listening import listener_at
 from handler.targets import TargetDirectory
 from tcmu_gluster.config.addresses import Portal
-from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.iscsi.admission import Admission, group_of
 from tcmu_gluster.iscsi.buffers import BufferPool, Shares
 from tcmu_gluster.iscsi.connection import Connection
@@ -300,18 +299,7 @@ class IscsiFront:
 
     def listen(self, portal: Portal) -> Portal:
         """Accept initiators there; returns the portal with its real port. Raises ConfigError with the reason."""
-        family = socket.AF_INET6 if ":" in portal.address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind((portal.address, portal.port))
-            listener.listen(128)
-            listener.setblocking(False)
-        except OSError as error:
-            listener.close()
-            raise ConfigError(_why_not_listening(portal, error)) from error
+        listener = listener_at(portal, self._listeners)
         actual = Portal(portal.address, listener.getsockname()[1])
         self._listeners[actual] = listener
         self.loop.add_reader(listener, self._accept, listener, self.directory.behind(actual))
@@ -437,14 +425,3 @@ def _rest(buffers: list[Any], sent: int) -> list[Any]:
             return [memoryview(buffer)[sent:], *islice(buffers, index + 1, None)]
         sent -= size
     return []
-
-
-def _why_not_listening(portal: Portal, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        another = Portal(portal.address, portal.port + 1 if portal.port < 65535 else 3260)
-        return f"{portal} is in use by another program; stop it or choose another port, as in {another}"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{portal.address} is not an address of this machine; choose one of its own, or 0.0.0.0 for all"
-    if error.errno == errno.EACCES:
-        return f"{portal} needs root, as every port below 1024; choose a higher port"
-    return f"can't listen on {portal}: {error.strerror}"

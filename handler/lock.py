@@ -10,9 +10,20 @@ from tcmu_gluster.errors import ConfigError
 
 
 def lock_state(state_file: Path) -> int:
-    """A descriptor that holds the state file's lock: it has one writer. Raises ConfigError if there is one already."""
+    """A descriptor that holds the state file's lock: it has one writer.
+
+    Raises ConfigError if there is one already, FileNotFoundError if the folder isn't made yet.
+    """
     path = state_file.with_name(f"{state_file.name}.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"the daemon can't write beside its state file ({path}: {error.strerror}); let it, or choose another with "
+            "--state-file"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

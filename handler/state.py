@@ -27,7 +27,7 @@ SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace path by a file (mode 0600) that holds text, or change nothing. Raises OSError."""
+    """Replace path by a file (mode 0600) that holds text, or change nothing. Raises OSError that names path."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -36,8 +36,11 @@ def write_whole(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_directory(path.parent)
 
@@ -101,7 +104,10 @@ class StateFile:
                     continue
                 log.warning("%s; using the backup %s", spoiled, backup)
                 return value
-            raise
+            raise ConfigError(
+                f"{spoiled}, and there is no backup of it in {self._backups}; put a good copy back, or move it away to "
+                "begin with nothing"
+            ) from None
 
     def save(self, config: dict[str, Any]) -> None:
         """Make config the saved state; the file before it becomes a backup. Raises OSError, then nothing changed."""

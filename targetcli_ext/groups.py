@@ -53,10 +53,7 @@ class Group(Node):
         self._set("parameter", name, value)
 
     def _set(self, group: str, name: str, value: Any) -> None:
-        result = self.daemon.question("target.set", group=group, name=name, value=str(value), **self.place)
-        for warning in result.get("warnings", ()):
-            self.shell.log.warning(warning)
-        self.root.picture()
+        self._ask("target.set", group=group, name=name, value=str(value))
 
     def ui_getgroup_auth(self, name: str) -> Any:
         """Passwords are not shown."""
@@ -64,5 +61,11 @@ class Group(Node):
 
     def ui_setgroup_auth(self, name: str, value: Any) -> None:
         """One at a time, as it is typed."""
-        self.daemon.question("chap.edit", **{WORDS[name]: value or ""}, **self.place)
+        half = name.endswith("userid")  # its password comes next, and would be missed
+        self._ask("chap.edit", quietly=half, **{WORDS[name]: value or ""})
+
+    def _ask(self, operation: str, /, *, quietly: bool = False, **args: Any) -> None:
+        result = self.daemon.question(operation, **args, **self.place)
+        for warning in () if quietly else result.get("warnings", ()):
+            self.shell.log.warning(warning)
         self.root.picture()

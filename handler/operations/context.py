@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class Context:
     state: StateFile
     engine: Engine
     devices: Devices
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
     lio: bool = True
     """Whether this daemon serves LIO's devices."""
     starting: bool = False
@@ -54,8 +55,22 @@ class Context:
             except (OSError, TcmuGlusterError):
                 log.exception("what was before could not be restored as a whole")
             if isinstance(error, OSError):
-                raise OperationError(f"nothing was changed: the state can't be saved ({reason_of(error)})") from error
+                raise unsaved(error) from error
             raise
+
+
+def unsaved(error: OSError) -> OperationError:
+    """What is said where the daemon can't write down what it should remember."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    what_next = "make room there" if full else "let the daemon write there"
+    return OperationError(
+        f"nothing was changed: the state can't be saved ({reason_of(error)}); {what_next}, then again"
+    )
+
+
+def counted(number: int, thing: str) -> str:
+    """1 disk, 2 disks."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def now(sentence: str, changed: bool = True, **more: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..moving import KEPT
 from ..state import SERIAL, state_id_of
 from ..units import trouble_of
 from ..world import give_up_record, identity_of, reason_of
-from .context import Context, Report, now
+from .context import Context, Report, now, unsaved
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,10 @@ async def _serve_new(context: Context, disk: EngineDisk, front: str, args: dict[
     try:
         _refuse_twin(context, disk.name, serial=disk.serial)
         kept = context.world.disk_files.read(disk.serial)  # of a disk that `clear` forgot and a saved file still names
-        context.world.disk_files.write(disk.serial, record)
+        try:
+            context.world.disk_files.write(disk.serial, record)
+        except OSError as error:
+            raise unsaved(error) from error
         try:
             if front == "lio":
                 await context.world.in_thread(backend.close)
@@ -119,7 +122,11 @@ async def _make_file(
         if not wanted:
             raise OperationError(f"how large? Add --size, or write {backing}?size=64M")
     else:
-        present = await context.world.in_thread(backing_files.size_of, backing)
+        try:
+            present = await context.world.in_thread(backing_files.size_of, backing)
+        except PermissionError:
+            raise OperationError(f"{backing} can't be looked at: permission denied; see the owner and mode of its "
+                                 "folders, and the user this runs as") from None  # fmt: skip
         if present is not None:
             if wanted not in (None, present):
                 raise OperationError(
@@ -128,7 +135,8 @@ async def _make_file(
                 )
             return None, False
         if wanted is None:
-            raise OperationError(f"{backing} does not exist; add --size to make it, as in --size 20G")
+            how = "add --size to make it, as in --size 20G" if args.get("can_make", True) else "make it first"
+            raise OperationError(f"{backing} does not exist; {how}")
     if why_not := why_no_disk(wanted, block_bytes):
         raise OperationError(why_not)
     if args["read_only"] and backing.scheme != "memory":

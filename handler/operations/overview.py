@@ -25,7 +25,7 @@ async def status(context: Context, args: dict[str, Any], report: Report) -> dict
     facts: dict[str, Any] = {
         "version": __version__,
         "process": os.getpid(),
-        "up_seconds": int(time.time() - context.started),
+        "up_seconds": int(time.monotonic() - context.started),
         "state_file": str(context.state.path),
         "engine": {
             "disks": len(engine.disks),

@@ -183,4 +183,6 @@ async def remove_portal(context: Context, args: dict[str, Any], report: Report) 
     changed = wanted.remove_portal(iqn, portal)
     if changed:
         await context.change(wanted)
-    return now(f"target {iqn} does not listen on {portal}", changed)
+    nowhere = f"{iqn} listens nowhere, so nobody reaches it until tcmu-gluster portal add {iqn} ADDRESS"
+    said = f"target {iqn} does not listen on {portal}"
+    return now(said, changed, warnings=[] if wanted.portals(iqn) else [nowhere])

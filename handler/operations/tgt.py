@@ -134,7 +134,7 @@ async def add(context: Context, args: dict[str, Any], report: Report) -> dict[st
     name = found.name if found is not None else free_name(context, backing)
     if found is None:
         made = {"name": name, "uri": str(backing), "size": None, "prealloc": None, "front": "engine",
-                "provisioning": None, "removable": False, "background_rate": None,
+                "provisioning": None, "removable": False, "background_rate": None, "can_make": False,
                 "more": {"made_by": MADE_BY}}  # fmt: skip
         await disk.create(context, {**{key: args[key] for key in HOW_MADE}, **made}, report)
     try:

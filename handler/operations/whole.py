@@ -16,14 +16,17 @@ from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object, swi
 from ..portal_group import asked_apart, is_enabled
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
-from .context import Context, Report, now
+from .context import Context, Report, counted, now, unsaved
 
 
 async def save(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write the state file again, or a copy of it elsewhere."""
     root = context.configuration.root
     if args["file"] is None:
-        context.state.save(root)
+        try:
+            context.state.save(root)
+        except OSError as error:
+            raise unsaved(error) from error
         return now(f"the configuration is saved in {context.state.path}")
     try:
         await context.world.in_thread(write_whole, Path(args["file"]), as_text(root))
@@ -45,7 +48,9 @@ async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[
     if changed:
         await context.change(wanted)
     return now(
-        f"{counts[0]} targets and {counts[1]} disks were removed, and all passwords; the engine is empty", changed
+        f"removed: {counted(counts[0], 'target')} and {counted(counts[1], 'disk')}, and all passwords; "
+        "the engine is empty",
+        changed,
     )
 
 
@@ -58,12 +63,15 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
             root = await context.world.in_thread(read_object, Path(args["file"]))
         except FileNotFoundError:
             raise OperationError(f"there is no {args['file']}") from None
+    if args["source"] == "engine" and OURS not in root:
+        raise OperationError(f"{args['file'] or context.state.path} was not written by the engine: it has no {OURS} "
+                             "part; leave --from out to take what is there")  # fmt: skip
     found, skipped = convert(taken_over(root, context.configuration))
     wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
     changed = wanted.root != context.configuration.root
     if changed:
         await context.change(wanted)
-    counts = f"{len(list(wanted.targets()))} targets and {len(list(wanted.disks()))} disks"
+    counts = f"{counted(len(list(wanted.targets())), 'target')} and {counted(len(list(wanted.disks())), 'disk')}"
     waiting = [disk.name for disk in context.engine.disks.values() if disk.unit is None]
     notes = [f"skipped: {sentence}" for sentence in skipped]
     notes += [f"disk {name} waits: {context.engine.disks[name].reason}" for name in waiting]
@@ -154,7 +162,10 @@ def convert(root: Object) -> tuple[Configuration, list[str]]:
     targets = []
     for target in configuration.root["targets"]:
         if isinstance(target, dict) and target.get("fabric") == "iscsi" and isinstance(target.get("wwn"), str):
-            wrong = wrong_in(target.get("tpgs") or [], TARGET["tpgs"], "tpgs") or _odd_password(target)
+            groups = target.get("tpgs") or []
+            wrong = wrong_in(groups, TARGET["tpgs"], "tpgs") or _odd_password(target)
+            if not groups:
+                wrong = "it has no portal group"
             if wrong:
                 skipped.append(f"target {target['wwn']}: {wrong}")
                 continue

@@ -99,6 +99,11 @@ def _take(backing: Backing, terms: Terms, will_create: bool) -> Optional[KeptLea
             raise _NoPlace(error.strerror) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None  # the folder is missing: opening the file says so
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise ConfigError(
+                f"the user this runs as (uid {os.geteuid()}) may not write beside {backing}; make it the owner of that "
+                "folder, or of the volume: gluster volume set VOLUME storage.owner-uid UID"
+            ) from error
         raise ConfigError(
             f"no lease can be kept beside {backing}: {error.strerror or error}; without one (lease_seconds = 0) "
             "nothing keeps a second gateway away"

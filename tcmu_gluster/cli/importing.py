@@ -78,6 +78,8 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from None
     if len(data) > LARGEST_FILE_BYTES:
         raise ConfigError(f"{path} is larger than a configuration can be")
+    if b"\0" in data:
+        raise ConfigError(f"{path} is no text; name a targets.conf, a saveconfig.json or a folder block-meta")
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -207,7 +209,8 @@ def run_import(options: argparse.Namespace) -> int:
     for note in notes:
         print(f"tcmu-gluster: {printable(note)}", file=sys.stderr)
     print(as_json({"items": outcomes, "notes": notes}) if options.json else _text(outcomes, options.dry_run))
-    return EXIT_REFUSED if any(outcome["outcome"] == "refused" for outcome in outcomes) else 0
+    nothing = notes and not outcomes  # what there was could not be used
+    return EXIT_REFUSED if nothing or any(outcome["outcome"] == "refused" for outcome in outcomes) else 0
 
 
 def _text(outcomes: list[dict[str, Any]], with_steps: bool) -> str:

@@ -6,6 +6,7 @@ Packages put these files into their places; pip can't outside /usr. Only files o
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import os
 import sys
@@ -81,7 +82,8 @@ def install(front: str, root: Path, command: Path, share: Path) -> list[Path]:
     try:
         return [path for path, text in wanted.items() if _write(path, text)]
     except OSError as error:
-        raise OperationError(f"{error.filename} can't be written: {error.strerror}") from error
+        as_root = "; run it as root" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise OperationError(f"{error.filename} can't be written: {error.strerror}{as_root}") from error
 
 
 def _for(command: Path, text: str) -> str:

@@ -45,7 +45,7 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, int) and name.endswith("_bytes"):
         return format_size(value)
     if isinstance(value, (list, tuple)):
-        return printable(",".join(map(str, value)))
+        return printable(",".join(" ".join(map(str, one)) if isinstance(one, list) else str(one) for one in value))
     return printable(str(value))
 
 

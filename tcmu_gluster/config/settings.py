@@ -263,7 +263,9 @@ def _read_file(file: Path) -> dict[str, Any]:
     known = {item.name for item in fields(Settings)}
     for key in table:
         if key not in known:
-            raise ConfigError(f"{file} has the unknown setting {key!r}; `tcmu-gluster settings` lists the known ones")
+            raise ConfigError(
+                f"{file} has the unknown setting {key!r}; `tcmu-gluster serve --help` lists the known ones"
+            )
     return table
 
 

@@ -354,7 +354,8 @@ _TABLE = (
     )),
     Operation("restore", "Make the configuration what a file says.", (
         _maybe("file", Kind.FILE, "a saveconfig.json; the daemon's own state file if there is none"),
-        _flag("source", Kind.TEXT, "who wrote it", "lio", "engine"),
+        Argument("source", Kind.TEXT, "who wrote it; seen from the file if not given", choices=("lio", "engine"),
+                 typed="from"),
         _flag("clear_existing", Kind.FLAG, "remove what is configured now first"),
     ), time_limit_seconds=300),
     Operation("clear", "Remove every target, disk and password of the engine; files stay.", (

@@ -138,3 +138,13 @@ def test_only_what_is_served_is_warned_about(loop, tmp_path, caplog, monkeypatch
         with pytest.raises(ConfigError, match="less than one block"):
             open_backing(uri, loop, lease=TERMS)
     assert ("no lease can be kept beside it (Permission denied)" in caplog.text) == warned
+
+
+def test_who_may_not_write_on_the_volume_is_told_whose_it_has_to_be(loop, monkeypatch):
+    class Closed:
+        def exists(self):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tcmu_gluster.backends.open._store_of", lambda backing: Closed())
+    with pytest.raises(ConfigError, match=rf"\(uid {os.geteuid()}\) may not write beside .*storage\.owner-uid UID"):
+        open_backing(parse_backing("gluster://h/v/f"), loop, lease=TERMS)

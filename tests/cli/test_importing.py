@@ -54,6 +54,18 @@ def conf(tmp_path: Path, text: str) -> str:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_program_is_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(b"\x7fELF\0\0\n\0")
+    with pytest.raises(ConfigError, match=r"is no text; name a targets\.conf"):
+        read_plan(str(tmp_path / "program"), "")
+
+
+def test_a_file_of_which_nothing_is_understood_is_a_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", conf(tmp_path, "root:x:0\n"), "--dry-run"]) == 1
+    assert "not understood" in capsys.readouterr().err
+    assert main(["import", conf(tmp_path, ""), "--dry-run"]) == 0
+
+
 def test_the_form_is_seen_from_the_file(tmp_path: Path) -> None:
     image(tmp_path, "a")
     text = f"<target {IQN}>\nbacking-store {tmp_path}/a\n</target>\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -146,6 +147,11 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(run: Any, words: list[str])
 def test_export_without_allow_says_what_to_add(run: Any) -> None:
     _, _, err = run("export", "memory:x")
     assert "--allow all" in err and "--allow IQN" in err
+
+
+def test_who_wrote_a_saved_file_is_said_with_from(daemon: Daemon, run: Any) -> None:
+    assert run("restore", "saved.json", "--from", "lio")[0] == 0
+    assert daemon.asked[0].args == {"file": os.path.abspath("saved.json"), "source": "lio"}
 
 
 def test_no_daemon_is_exit_code_3(run: Any) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from tcmu_gluster.cli.render import ProgressLine, item, printable, progress_text, table
+from tcmu_gluster.cli.render import ProgressLine, cell, item, printable, progress_text, table
 
 
 class Terminal(io.StringIO):
@@ -64,3 +64,7 @@ def test_progress_for_programs_is_json_and_nothing_without_a_terminal() -> None:
 def test_progress_without_numbers_is_its_words() -> None:
     assert progress_text({"what": "waiting", "total": 0, "done": 5}) == "waiting"
     assert progress_text({"what": "restoring", "done": 1, "total": 4}) == "restoring: 1 of 4 (25%)"
+
+
+def test_lists_in_a_list_are_words() -> None:
+    assert cell("portals", [["::", 3260], ["192.0.2.1", 3260]]) == ":: 3260,192.0.2.1 3260"

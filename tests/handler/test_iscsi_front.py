@@ -429,6 +429,10 @@ def test_a_portal_that_is_taken_or_not_ours_is_refused_with_a_sentence():
             front.listen(portal)
         with pytest.raises(ConfigError, match="not an address of this machine"):
             front.listen(Portal("192.0.2.1", 0))
+        with pytest.raises(ConfigError, match=f"{portal}, which is served here, exclude each other"):
+            front.listen(Portal("0.0.0.0", portal.port))
+        with pytest.raises(ConfigError, match="in use by another program"):
+            front.listen(portal)
         await front.stop(0)
 
     asyncio.run(story())

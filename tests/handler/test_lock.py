@@ -23,3 +23,14 @@ def test_other_state_files_are_others_business(tmp_path: Path) -> None:
     first, second = lock_state(tmp_path / "one.json"), lock_state(tmp_path / "two.json")
     os.close(first)
     os.close(second)
+
+
+def test_a_place_that_can_not_be_written_to_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "one.json.lock").mkdir()
+    with pytest.raises(ConfigError, match=r"can't write beside its state file .*--state-file"):
+        lock_state(tmp_path / "one.json")
+
+
+def test_a_folder_that_is_not_made_yet_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        lock_state(tmp_path / "none" / "one.json")

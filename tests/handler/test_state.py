@@ -72,7 +72,7 @@ def test_a_torn_file_gives_the_newest_backup(
 def test_a_spoiled_file_without_a_backup_is_said_to_be_one(tmp_path: Path, spoiled: bytes) -> None:
     state = StateFile(tmp_path / "saveconfig.json")
     state.path.write_bytes(spoiled)
-    with pytest.raises(ConfigError, match="JSON"):
+    with pytest.raises(ConfigError, match=r"JSON.*no backup.*put a good copy back"):
         state.load()
 
 
@@ -83,8 +83,9 @@ def test_a_save_that_fails_leaves_the_old_state_and_nothing_else(tmp_path: Path)
         state.save({"new": object()})
     blocked = StateFile(tmp_path / "saveconfig.json")
     (tmp_path / ".saveconfig.json.new").mkdir()  # in the way of the temporary file
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as refused:
         blocked.save({"new": 1})
+    assert refused.value.filename == str(tmp_path / "saveconfig.json")
     assert state.load() == {"old": 1}
     assert state.backups() == []
 

@@ -29,6 +29,8 @@ def test_passwords_line_by_line_as_scripts_have_them(tree: Tree) -> None:
     assert account is not None and account.incoming.user == "u"
     assert "tpg-auth, 1-way auth" in tree.run("ls /iscsi")
     assert "twelve" not in tree.run(f"{TPG} get auth")
+    assert "needs 12 to 255" in tree.run(f"{TPG} set auth password=short")
+    assert "needs 12" not in tree.run(f"{TPG} set auth userid=v"), "its password comes next"
 
 
 def test_an_initiators_own_attributes_and_passwords(tree: Tree) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tcmu_gluster.config.uri import parse_backing
+from handler import backing_files
+from tcmu_gluster.config.uri import Backing, parse_backing
 from tcmu_gluster.errors import OperationError
 from tcmu_gluster.scsi.persistence import UnitRecord
 from tests.handler.daemon import Desk, run_desk, until
@@ -48,6 +50,29 @@ def test_bytes_behind_the_last_whole_block_are_said(tmp_path: Path, front: str) 
         assert ["the last 188 can't be reached" in one for one in made["warnings"]] == [True]
         even = await desk.do("disk.create", name="even", uri=f"file://{tmp_path}/even", size="1M", front=front)
         assert even["warnings"] == []
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_disk_that_can_not_be_remembered_is_not_made(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        (desk.world.settings.state_file.parent / "disks").write_text("in the way")
+        said = await desk.refused("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1", size="1M")
+        assert said.startswith("nothing was changed: the state can't be saved (")
+        assert not (tmp_path / "vm1").exists()
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(backing: Backing) -> int:  # root, who may run this, may look everywhere
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), backing.path)
+
+    monkeypatch.setattr(backing_files, "size_of", closed)
+
+    async def scenario(desk: Desk) -> None:
+        said = await desk.refused("disk.create", name="vm1", uri=f"file://{tmp_path}/vm1", size="1M")
+        assert "permission denied; see the owner and mode" in said
 
     run_desk(tmp_path, scenario)
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import pytest
 
 from handler.operations.overview import MOST_ADDRESSES
 from tests.handler.daemon import Desk, run_desk
@@ -39,6 +42,16 @@ def test_status_names_the_addresses_with_the_most_failed_logins(tmp_path: Path) 
                 admission.failed(f"192.0.2.{number}", 0.0)
         failed = (await desk.do("status"))["failed_logins"]
         assert list(failed.items())[:2] == [("192.0.2.12", 12), ("192.0.2.11", 11)] and len(failed) == MOST_ADDRESSES
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_clock_that_is_set_back_does_not_change_how_long_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(desk: Desk) -> None:
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        assert 0 <= (await desk.do("status"))["up_seconds"] < 3600
 
     run_desk(tmp_path, scenario)
 

@@ -126,6 +126,8 @@ def test_portals_are_opened_and_closed(tmp_path: Path) -> None:
         assert (await desk.do("portal.remove", target=IQN, portal=f"127.0.0.1:{port}"))["changed"]
         assert not (await desk.do("portal.remove", target=IQN, portal=f"127.0.0.1:{port}"))["changed"]
         assert f"127.0.0.1:{port}" not in (await desk.do("target.show", target=IQN))["listening"]
+        (last,) = (await desk.do("target.show", target=IQN))["portals"]
+        assert "nobody reaches it" in (await desk.do("portal.remove", target=IQN, portal=last))["warnings"][0]
 
     run_desk(tmp_path, scenario)
 

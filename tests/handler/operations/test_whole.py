@@ -98,6 +98,17 @@ def test_lios_file_is_restored_into_the_engine(tmp_path: Path) -> None:
     run_desk(tmp_path, scenario)
 
 
+def test_who_wrote_a_file_is_seen_from_it(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        (tmp_path / "theirs.json").write_text('{"storage_objects": [], "targets": []}')
+        said = await desk.refused("restore", file=str(tmp_path / "theirs.json"), source="engine")
+        assert "was not written by the engine" in said and "--from" in said
+        await desk.do("save", file=str(tmp_path / "ours.json"))
+        await desk.do("restore", file=str(tmp_path / "ours.json"), source="engine")
+
+    run_desk(tmp_path, scenario)
+
+
 def test_our_own_save_is_restored_as_it_was(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.do("disk.create", name="a", uri=f"file://{tmp_path}/a", size="1M")
@@ -241,8 +252,10 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_served_is_skipped_with_a_reason(entry: dict[str, Any]) -> None:
     with pytest.raises((ConfigError, KeyError)):
         convert_disk(entry)
-    configuration, skipped = convert({"storage_objects": [entry, 5], "targets": [7, {"fabric": "iscsi"}]})
+    bare = {"fabric": "iscsi", "wwn": IQN}
+    configuration, skipped = convert({"storage_objects": [entry, 5], "targets": [7, {"fabric": "iscsi"}, bare]})
     assert list(configuration.disks()) == [] and list(configuration.targets()) == []
+    assert skipped.pop() == f"target {IQN}: it has no portal group"
     assert len(skipped) == 4 and all("\n" not in sentence for sentence in skipped)
 
 
