@@ -29,7 +29,7 @@ from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Ca
 from tcmu_gluster.backends.local_files import is_local, open_file
 from tcmu_gluster.backends.lost_writes import LostWrites
 from tcmu_gluster.backends.pool import BlockingPool
-from tcmu_gluster.backends.sidecar import load_file, sidecar_path, store_file
+from tcmu_gluster.backends.sidecar import Record, load_file, sidecar_path, store_file
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.native.completions import Loop
 
@@ -92,7 +92,7 @@ class FileBackend(Backend):
         self._lost = LostWrites()
         self._pool = BlockingPool(loop, "file")
         self._sidecar_path = self._where_to_remember(backing.path)
-        self._sidecar = _sidecar_or_error(self._sidecar_path)
+        self._record = Record(partial(load_file, self._sidecar_path), self._sidecar_path)
         self._closed = False
 
     def _find_identity(self, path: str) -> str:
@@ -296,21 +296,13 @@ class FileBackend(Backend):
 
     def load_sidecar(self) -> Optional[bytes]:
         """Read when the disk was opened. Raises OSError."""
-        if isinstance(self._sidecar, OSError):
-            raise self._sidecar
-        return self._sidecar
+        return self._record.load()
 
     def store_sidecar(self, data: bytes, done: Done) -> Outcome:
         """In the pool: temporary file, fsync, rename, fsync of the folder. Raises OSError(EROFS)."""
         if self.read_only:
             raise OSError(errno.EROFS, "the disk was opened read-only")
-
-        def stored(outcome: object) -> None:
-            if not isinstance(outcome, OSError):
-                self._sidecar = data
-            done(outcome)
-
-        self._pool.submit(partial(self._store_sidecar, data), stored)
+        self._pool.submit(partial(self._store_sidecar, data), self._record.storing(data, done))
         return PENDING
 
     def _store_sidecar(self, data: bytes) -> int:
@@ -345,15 +337,6 @@ class FileBackend(Backend):
         os.close(self._fd)
         if self.lease is not None:
             self.lease.give_back()
-
-
-def _sidecar_or_error(path: str) -> bytes | OSError | None:
-    """The contents, or why they can't be read: the disk opens all the same, and its unit says what that means."""
-    try:
-        return load_file(path)
-    except OSError as error:
-        log.error("%s: the record beside the disk can't be read: %s", path, error.strerror)
-        return error
 
 
 _DISCARDS: Final = ("discard", "write_zeroes")

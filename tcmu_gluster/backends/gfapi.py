@@ -24,12 +24,12 @@ from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Backend, Buffers, Capabilities, Done, Extent, Outcome, Space
 from tcmu_gluster.backends.graphs import Handles
 from tcmu_gluster.backends.lost_writes import LostWrites
-from tcmu_gluster.backends.sidecar import load_on_volume, sidecar_path, store_on_volume
+from tcmu_gluster.backends.sidecar import Record, load_on_volume, sidecar_path, store_on_volume
 from tcmu_gluster.backends.volume_files import open_file
 from tcmu_gluster.config.uri import Backing
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.completions import RETRIED, Loop
-from tcmu_gluster.native.libgfapi import SEEK_DATA, SEEK_HOLE, File, Volume
+from tcmu_gluster.native.libgfapi import SEEK_DATA, SEEK_HOLE, File
 from tcmu_gluster.native.symbols import LIBRARY
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,10 @@ class GfapiBackend(Backend):
             self.identity = f"gluster:{self._volume.volume_id()}:{self._volume.gfid(backing.path)}"
             granularity = BRICK_BLOCK_BYTES * volumes.stripe_bricks(self._volume.volfile())
             self.capabilities = _probe(file, read_only, granularity)
-            self._sidecar = _sidecar_or_error(self._volume, sidecar_path(backing.path))
+            beside = sidecar_path(backing.path)
+            self._record = Record(
+                partial(load_on_volume, self._volume, beside), f"{beside} on volume {self._volume.name}"
+            )
             self._queue = queue = volumes.join_queue(loop, library)
         except OSError as error:
             mounted.end(opened)
@@ -207,19 +210,14 @@ class GfapiBackend(Backend):
 
     def load_sidecar(self) -> Optional[bytes]:
         """Read when the disk was opened. Raises OSError."""
-        if isinstance(self._sidecar, OSError):
-            raise self._sidecar
-        return self._sidecar
+        return self._record.load()
 
     def store_sidecar(self, data: bytes, done: Done) -> Outcome:
         """In the pool for slow calls: libgfapi has no asynchronous rename. Raises OSError(EROFS)."""
         if self.read_only:
             raise OSError(errno.EROFS, "the disk was opened read-only")
 
-        def stored(outcome: Any) -> None:
-            if not isinstance(outcome, OSError):
-                self._sidecar = data
-            done(outcome)
+        stored = self._record.storing(data, done)
 
         def store() -> None:
             try:
@@ -385,15 +383,6 @@ class GfapiBackend(Backend):
 
 class _Again(int):
     """The number of a call that is being tried for the second time."""
-
-
-def _sidecar_or_error(volume: Volume, path: str) -> bytes | OSError | None:
-    """The contents, or why they can't be read: the disk opens all the same, and its unit says what that means."""
-    try:
-        return load_on_volume(volume, path)
-    except OSError as error:
-        log.error("%s on volume %s: the record beside the disk can't be read: %s", path, volume.name, error.strerror)
-        return error
 
 
 def _probe(file: File, read_only: bool, discard_granularity_bytes: int) -> Capabilities:

@@ -7,6 +7,7 @@ Everything blocks. Failures are OSError.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import posixpath
@@ -62,6 +63,52 @@ def lease_path(path: str, claim: str = "") -> str:
     return posixpath.join(folder, f".{name}.tcmu-gluster-lease" + (f".{claim}" if claim else ""))
 
 
+class _Beside(abc.ABC):
+    """Lease files in the folder of the disk at _path; whose folder that is, a child knows."""
+
+    _path: str
+
+    def create(self, data: bytes, claim: str = "") -> Optional[Cell]:
+        """O_EXCL decides who is first."""
+        try:
+            return self._write_new(lease_path(self._path, claim), data)
+        except FileExistsError:
+            return None
+
+    def open(self) -> Optional[Cell]:
+        """None if there is none."""
+        try:
+            return self._open(lease_path(self._path))
+        except FileNotFoundError:
+            return None
+
+    def replace(self, data: bytes, unique: str) -> Cell:
+        """A fresh file, renamed over the present one."""
+        fresh = lease_path(self._path, unique + ".new")
+        cell = self._write_new(fresh, data)
+        self._rename(fresh, lease_path(self._path))
+        return cell
+
+    def remove(self, claim: str = "") -> None:
+        """Nothing happens if it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            self._unlink(lease_path(self._path, claim))
+
+    @abc.abstractmethod
+    def _write_new(self, path: str, data: bytes) -> Cell:
+        """A file that was not there, on stable storage. Raises FileExistsError."""
+
+    @abc.abstractmethod
+    def _open(self, path: str) -> Cell: ...
+
+    @abc.abstractmethod
+    def _rename(self, old: str, new: str) -> None:
+        """On stable storage when it returns."""
+
+    @abc.abstractmethod
+    def _unlink(self, path: str) -> None: ...
+
+
 class FileCell:
     """A lease in a file of this machine."""
 
@@ -81,7 +128,7 @@ class FileCell:
         os.close(self._descriptor)
 
 
-class FileLeases:
+class FileLeases(_Beside):
     """Beside a regular file, local or on a network file system."""
 
     def __init__(self, path: str) -> None:
@@ -104,32 +151,15 @@ class FileLeases:
         except FileNotFoundError:
             return None
 
-    def create(self, data: bytes, claim: str = "") -> Optional[Cell]:
-        """O_EXCL decides who is first."""
-        try:
-            return self._write_new(lease_path(self._path, claim), data)
-        except FileExistsError:
-            return None
+    def _open(self, path: str) -> FileCell:
+        return FileCell(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
 
-    def open(self) -> Optional[Cell]:
-        """None if there is none."""
-        try:
-            return FileCell(os.open(lease_path(self._path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
-        except FileNotFoundError:
-            return None
-
-    def replace(self, data: bytes, unique: str) -> Cell:
-        """A fresh file, renamed over the present one."""
-        fresh = lease_path(self._path, unique + ".new")
-        cell = self._write_new(fresh, data)
-        os.rename(fresh, lease_path(self._path))
+    def _rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
         self._sync()
-        return cell
 
-    def remove(self, claim: str = "") -> None:
-        """Nothing happens if it is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(lease_path(self._path, claim))
+    def _unlink(self, path: str) -> None:
+        os.unlink(path)
 
     def _write_new(self, path: str, data: bytes) -> FileCell:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -169,7 +199,7 @@ class VolumeCell:
         self._file.close()
 
 
-class VolumeLeases:
+class VolumeLeases(_Beside):
     """Beside a file on a Gluster volume. A file's birth and its renaming are settled by the bricks."""
 
     def __init__(self, volume: Volume, path: str) -> None:
@@ -188,31 +218,14 @@ class VolumeLeases:
         except FileNotFoundError:
             return None
 
-    def create(self, data: bytes, claim: str = "") -> Optional[Cell]:
-        """O_EXCL decides who is first."""
-        try:
-            return self._write_new(lease_path(self._path, claim), data)
-        except FileExistsError:
-            return None
+    def _open(self, path: str) -> VolumeCell:
+        return VolumeCell(self._volume.open(path, os.O_RDWR))
 
-    def open(self) -> Optional[Cell]:
-        """None if there is none."""
-        try:
-            return VolumeCell(self._volume.open(lease_path(self._path), os.O_RDWR))
-        except FileNotFoundError:
-            return None
+    def _rename(self, old: str, new: str) -> None:
+        self._volume.rename(old, new)
 
-    def replace(self, data: bytes, unique: str) -> Cell:
-        """A fresh file, renamed over the present one."""
-        fresh = lease_path(self._path, unique + ".new")
-        cell = self._write_new(fresh, data)
-        self._volume.rename(fresh, lease_path(self._path))
-        return cell
-
-    def remove(self, claim: str = "") -> None:
-        """Nothing happens if it is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            self._volume.unlink(lease_path(self._path, claim))
+    def _unlink(self, path: str) -> None:
+        self._volume.unlink(path)
 
     def _write_new(self, path: str, data: bytes) -> VolumeCell:
         file = self._volume.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

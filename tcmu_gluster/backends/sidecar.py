@@ -8,14 +8,47 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import posixpath
-from typing import Final, Optional
+from collections.abc import Callable
+from typing import Any, Final, Optional, Union
 
 from tcmu_gluster.native.libgfapi import Volume
 
+log = logging.getLogger(__name__)
+
 LIMIT_BYTES: Final = 4 << 20
 """More than any record of ours: a larger file is not read into memory."""
+
+
+class Record:
+    """The record of an open disk, as it was found when the disk was opened or stored last."""
+
+    def __init__(self, read: Callable[[], Optional[bytes]], place: str) -> None:
+        """A record that can't be read keeps no disk shut: load() raises why, and the unit knows what that means."""
+        self._found: Union[bytes, OSError, None]
+        try:
+            self._found = read()
+        except OSError as error:
+            log.error("%s: the record beside the disk can't be read: %s", place, error.strerror)
+            self._found = error
+
+    def load(self) -> Optional[bytes]:
+        """The contents, or None if there is none. Raises OSError."""
+        if isinstance(self._found, OSError):
+            raise self._found
+        return self._found
+
+    def storing(self, data: bytes, done: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Whom to tell how storing data ended."""
+
+        def ended(outcome: Any) -> None:
+            if not isinstance(outcome, OSError):
+                self._found = data
+            done(outcome)
+
+        return ended
 
 
 def sidecar_path(path: str) -> str:

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tcmu_gluster.backends import sidecar
-from tcmu_gluster.backends.sidecar import load_file, sidecar_path, store_file
+from tcmu_gluster.backends.sidecar import Record, load_file, sidecar_path, store_file
 
 
 def test_it_lies_beside_the_disk_and_is_hidden():
@@ -58,3 +58,23 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     with pytest.raises(OSError) as caught:
         load_file(str(path))
     assert caught.value.errno == errno.EFBIG
+
+
+def test_a_record_is_what_was_found_until_another_is_stored(caplog):
+    record = Record(lambda: b"found", "/disk")
+    told: list[object] = []
+    record.storing(b"lost", told.append)(OSError(errno.EIO, "Input/output error"))
+    assert record.load() == b"found" and isinstance(told.pop(), OSError)
+    record.storing(b"new", told.append)(0)
+    assert record.load() == b"new" and told == [0] and caplog.text == ""
+
+
+def test_a_record_that_can_not_be_read_says_so_each_time(caplog):
+    def read():
+        raise OSError(errno.EIO, "Input/output error")
+
+    record = Record(read, "/disk")
+    assert "/disk: the record beside the disk can't be read: Input/output error" in caplog.text
+    for _ in range(2):
+        with pytest.raises(OSError):
+            record.load()
