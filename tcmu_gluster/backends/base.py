@@ -61,8 +61,6 @@ class Capabilities:
     can_map: bool = True
     discard_granularity_bytes: int = 4096
     optimal_io_bytes: int = 1 << 20
-    durable_without_flush: bool = False
-    """True only where every acknowledged write already survives a power cut."""
     atomic_write_bytes: int = 0
     """How long a write may be that is there whole or not at all, whatever fails meanwhile: power, process, space."""
     copies_writes: bool = False
@@ -257,15 +255,3 @@ class StoreSidecar(Operation):
 
     def start(self, backend: Backend, done: Done) -> Outcome:
         return backend.store_sidecar(self.data, done)
-
-
-class On(Operation):
-    """Another operation, on another backend than the unit's own (copies between disks)."""
-
-    __slots__ = ("backend", "operation")
-
-    def __init__(self, backend: Backend, operation: Operation) -> None:
-        self.backend, self.operation = backend, operation
-
-    def start(self, backend: Backend, done: Done) -> Outcome:
-        return self.operation.start(self.backend, done)

@@ -6,13 +6,10 @@ disk was closed is often wanted again. A queue lives as long as a backing of its
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from tcmu_gluster.backends.graphs import MountedVolume
@@ -22,7 +19,6 @@ from tcmu_gluster.native.connect import GLUSTERD_PORT, LOG_ERRORS, Server
 from tcmu_gluster.native.libgfapi import Volume, remember_caller
 from tcmu_gluster.native.symbols import LIBRARY, open_gfapi
 
-LOG_LIMIT_BYTES: Final = 8 << 20
 SLOW_CALL_THREADS: Final = 4
 DISPERSE: Final = "cluster/disperse"
 
@@ -69,16 +65,6 @@ def stripe_bricks(volfile: str) -> int:
         ):
             return max(len(found["subvolumes"]) - 1 - int(found["redundancy"][-1]), 1)
     return 1
-
-
-def bound_logs(limit_bytes: int = LOG_LIMIT_BYTES) -> None:
-    """Keep Gluster's log files small: what is larger is copied to .1 and cut. For a timer of the process."""
-    for path in {mounted.volume.log_path for mounted in list(_volumes.values())}:
-        log = Path(path)
-        with contextlib.suppress(OSError):  # a log that can't be cut must not stop anything
-            if log.is_file() and log.stat().st_size > limit_bytes:
-                shutil.copyfile(log, f"{path}.1")
-                os.truncate(log, 0)  # Gluster appends, so it goes on at the new end
 
 
 class _LoopQueue:

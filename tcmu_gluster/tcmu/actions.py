@@ -56,19 +56,9 @@ def reset_ring(hba: int, name: str, answer: ResetAnswer = ResetAnswer.BUSY, core
     _write(_action(hba, name, "reset_ring", core), str(int(answer)))
 
 
-def set_command_timeout(hba: int, name: str, seconds: int, core: Path = CORE) -> None:
-    """attrib/cmd_time_out; 0: the kernel waits for ever. EINVAL or EBUSY while a LUN exports the device."""
-    _write(core / f"user_{hba}" / name / "attrib" / "cmd_time_out", str(seconds))
-
-
 def set_netlink_reply(hba: int, name: str, supported: int, core: Path = CORE) -> None:
     """attrib/nl_reply_supported: 1 the kernel waits for our answers for this device, -1 it never does."""
     _write(core / f"user_{hba}" / name / "attrib" / "nl_reply_supported", str(supported))
-
-
-def push_size(hba: int, name: str, size_bytes: int, core: Path = CORE) -> None:
-    """Tell LIO another size without the RECONFIG event that attrib/dev_size would raise."""
-    _write(core / f"user_{hba}" / name / "control", f"dev_size={size_bytes}")
 
 
 def block_netlink(parameters: Path = MODULE_PARAMETERS) -> None:

@@ -66,12 +66,6 @@ class DeviceDirectory:
         """Without action/reset_ring a ring must be completed in order, so that a successor can read it."""
         return self.has("action/reset_ring")
 
-    @property
-    def blocked(self) -> Optional[bool]:
-        """action/block_dev; None where the kernel has none or the device isn't configured yet."""
-        text = self.read("action/block_dev")
-        return None if text is None else text == "blocked"
-
     def serial(self) -> str:
         """wwn/vpd_unit_serial. Usually still empty during ADDED: read it at first use."""
         found = _SERIAL.search(self.read("wwn/vpd_unit_serial") or "")
@@ -100,11 +94,3 @@ def _field(info: str, name: str) -> int:
     status, _, config = info.partition("Config:")
     found = re.findall(rf"\s{name}: (\d+)", config if name == "Size" else status)
     return int(found[-1]) if found else 0
-
-
-def module_parameter(name: str, parameters: Path = MODULE_PARAMETERS) -> Optional[str]:
-    """A parameter of target_core_user; None if the module (or this parameter of it) isn't there."""
-    try:
-        return (parameters / name).read_text("ascii", "replace").strip()
-    except OSError:
-        return None

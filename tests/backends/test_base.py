@@ -10,7 +10,6 @@ from tcmu_gluster.backends.base import (
     Discard,
     Flush,
     Map,
-    On,
     Operation,
     Read,
     Write,
@@ -45,12 +44,6 @@ def done(result: object) -> None:
 )
 def test_an_operation_asks_for_what_it_says(operation, call):
     assert operation.start(Recorder(), done) == call
-
-
-def test_on_asks_another_backend_than_the_units_own():
-    other = Recorder()
-    other.read = lambda *arguments: "the other's"
-    assert On(other, Read(0, VIEWS)).start(Recorder(), done) == "the other's"
 
 
 def test_an_operation_without_a_start_of_its_own_is_a_fault():

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tcmu_gluster.backends import volumes
-from tcmu_gluster.backends.graphs import MountedVolume
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.native.connect import Server
-from tcmu_gluster.native.libgfapi import Volume
 
 
 @pytest.mark.parametrize(
@@ -52,24 +50,3 @@ end-volume
 )
 def test_how_many_bricks_the_data_of_a_stripe_lies_on(volfile, bricks):
     assert volumes.stripe_bricks(volfile) == bricks
-
-
-def test_a_log_that_grew_too_large_is_copied_and_cut(tmp_path, monkeypatch):
-    log = tmp_path / "gluster.log"
-
-    class Logging(Volume):
-        def __init__(self) -> None:
-            self.log_path = str(log)
-
-    monkeypatch.setattr(volumes, "_volumes", {("key",): MountedVolume(Logging())})
-    volumes.bound_logs(10)  # there is none yet
-    log.write_bytes(b"0123456789")
-    volumes.bound_logs(10)
-    assert log.read_bytes() == b"0123456789"
-    with log.open("ab") as gluster:  # Gluster's own descriptor, which goes on at the new end
-        gluster.write(b"+")
-        gluster.flush()
-        volumes.bound_logs(10)
-        gluster.write(b"after")
-    assert log.read_bytes() == b"after"
-    assert (tmp_path / "gluster.log.1").read_bytes() == b"0123456789+"

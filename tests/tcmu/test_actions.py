@@ -28,9 +28,7 @@ def core(tmp_path: Path) -> Path:
         (lambda core: actions.unblock_device(1, "a", core), "action/block_dev", "0"),
         (lambda core: actions.reset_ring(1, "a", core=core), "action/reset_ring", "1"),
         (lambda core: actions.reset_ring(1, "a", ResetAnswer.NOT_READY, core), "action/reset_ring", "2"),
-        (lambda core: actions.set_command_timeout(1, "a", 25, core), "attrib/cmd_time_out", "25"),
         (lambda core: actions.set_netlink_reply(1, "a", -1, core), "attrib/nl_reply_supported", "-1"),
-        (lambda core: actions.push_size(1, "a", 1 << 30, core), "control", "dev_size=1073741824"),
     ],
 )
 def test_each_action_writes_one_value(core: Path, act: Callable[[Path], None], file: str, text: str) -> None:

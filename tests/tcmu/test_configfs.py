@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_gluster.tcmu.configfs import DeviceDirectory, DeviceInfo, module_parameter
+from tcmu_gluster.tcmu.configfs import DeviceDirectory, DeviceInfo
 
 INFO = (
     "Status: ACTIVATED  Max Queue Depth: 0  SectorSize: 4096  HwMaxSectors: 128\n"
@@ -61,7 +61,7 @@ def test_words_in_the_config_do_not_pass_for_numbers(core: Path) -> None:
 def test_a_device_that_is_gone_or_half_made_raises_nothing(tmp_path: Path) -> None:
     directory = DeviceDirectory(0, "gone", tmp_path)
     assert directory.info() == DeviceInfo(0, 0, "", True, 30, 0, exported=False)
-    assert directory.blocked is None and not directory.can_reset and directory.serial() == ""
+    assert not directory.can_reset and directory.serial() == ""
 
 
 @pytest.mark.parametrize("text", ["", "T10 VPD Unit Serial Number: \n", "something else\n"])
@@ -70,11 +70,9 @@ def test_no_serial_yet(core: Path, text: str) -> None:
     assert DeviceDirectory(3, "vm1", core).serial() == ""
 
 
-def test_block_state_and_reset_are_told(core: Path) -> None:
+def test_a_kernel_without_reset_is_told(core: Path) -> None:
     directory = DeviceDirectory(3, "vm1", core)
-    assert directory.blocked is False and directory.can_reset
-    (core / "user_3" / "vm1" / "action" / "block_dev").write_text("blocked\n")
-    assert directory.blocked is True
+    assert directory.can_reset
     (core / "user_3" / "vm1" / "action" / "reset_ring").unlink()
     assert not directory.can_reset
 
@@ -83,9 +81,3 @@ def test_block_state_and_reset_are_told(core: Path) -> None:
 def test_write_cache_is_any_number_but_zero(core: Path, text: str, on: bool) -> None:
     (core / "user_3" / "vm1" / "attrib" / "emulate_write_cache").write_text(text)
     assert DeviceDirectory(3, "vm1", core).write_cache() is on
-
-
-def test_module_parameters(tmp_path: Path) -> None:
-    (tmp_path / "block_netlink").write_text("0\n")
-    assert module_parameter("block_netlink", tmp_path) == "0"
-    assert module_parameter("reset_netlink", tmp_path) is None
