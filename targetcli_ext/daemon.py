@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 from tcmu_gluster.config.sizes import format_size
-from tcmu_gluster.control.client import ControlClient, OnProgress
+from tcmu_gluster.control.client import ControlClient
+from tcmu_gluster.control.terminal import ProgressLine, call_with_progress, printable
 from tcmu_gluster.errors import TcmuGlusterError
 
 from .configshell import ExecutionError
@@ -25,9 +26,7 @@ class Log(Protocol):
 class Ask(Protocol):
     """One question: the operation's result. Raises TcmuGlusterError."""
 
-    def __call__(
-        self, name: str, args: Mapping[str, Any], on_progress: Optional[OnProgress] = None
-    ) -> dict[str, Any]: ...
+    def __call__(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 class SocketAsk:
@@ -36,21 +35,21 @@ class SocketAsk:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __call__(self, name: str, args: Mapping[str, Any], on_progress: Optional[OnProgress] = None) -> dict[str, Any]:
+    def __call__(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         with ControlClient(self._path) as client:
-            return client.call(name, args, on_progress)
+            return call_with_progress(client, name, args, ProgressLine())
 
 
 class Daemon:
-    """ask: how a question gets to the daemon; on_progress: who hears how a long one goes on."""
+    """ask: how a question gets to the daemon."""
 
-    def __init__(self, ask: Ask, log: Log, on_progress: Optional[OnProgress] = None) -> None:
-        self._ask, self._log, self._on_progress = ask, log, on_progress
+    def __init__(self, ask: Ask, log: Log) -> None:
+        self._ask, self._log = ask, log
 
     def question(self, name: str, /, **args: Any) -> dict[str, Any]:
         """The answer, without a word. Raises ExecutionError."""
         try:
-            return self._ask(name, {key: value for key, value in args.items() if value is not None}, self._on_progress)
+            return self._ask(name, {key: value for key, value in args.items() if value is not None})
         except TcmuGlusterError as error:
             raise ExecutionError(printable(in_shell_words(str(error)))) from None
 
@@ -86,11 +85,6 @@ def in_shell_words(text: str) -> str:
         return text
     empty = {"size": ""}
     return _FLAG.sub(lambda flag: f"{flag[1].replace('-', '_')}={flag[2] or empty.get(flag[1], 'true')}", text)
-
-
-def printable(text: str) -> str:
-    """Without characters that move a terminal's cursor: names may come from an initiator."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def facts_text(facts: Mapping[str, Any]) -> list[str]:

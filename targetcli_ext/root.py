@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from tcmu_gluster import __version__
+from tcmu_gluster.control.terminal import printable
 
 from .completion import SAVED, local_paths, matching
 from .configshell import ExecutionError
-from .daemon import Daemon, facts_text, printable
+from .daemon import Daemon, facts_text
 from .devices import Backstores
 from .gluster import flag, switch
 from .node import Node, number

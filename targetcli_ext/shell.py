@@ -22,10 +22,11 @@ from tcmu_gluster import __version__
 from tcmu_gluster.config.settings import Settings, load_settings
 from tcmu_gluster.control.client import DaemonUnreachable
 from tcmu_gluster.control.streams import hold_standard_streams, nobody_reads
+from tcmu_gluster.control.terminal import printable
 from tcmu_gluster.errors import ConfigError, OperationError, TcmuGlusterError
 
 from .configshell import ConfigShell, ExecutionError, Log
-from .daemon import Ask, Daemon, SocketAsk, printable
+from .daemon import Ask, Daemon, SocketAsk
 from .root import Root
 
 PROGRAM = "targetcli-gluster"
@@ -98,11 +99,11 @@ def choose_front(asked: Optional[str], settings: Settings, ask: Ask) -> str:
         raise
 
 
-def make_shell(front: str, ask: Ask, home: Optional[str], on_progress: Any = None) -> Shell:
+def make_shell(front: str, ask: Ask, home: Optional[str]) -> Shell:
     """A shell with its tree. Raises ExecutionError, TcmuGlusterError."""
     shell = Shell(home)
 
-    daemon = Daemon(ask, shell.log, on_progress)
+    daemon = Daemon(ask, shell.log)
     if front == "lio":
         try:
             from .lio import make_root  # targetcli, rtslib and gi are only where LIO is

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 
 from ..config.settings import load_settings
 from ..control.client import ControlClient, DaemonUnreachable
+from ..control.terminal import ProgressLine, call_with_progress, printable
 from ..errors import ConfigError, OperationError, TcmuGlusterError
 from ..foreign import gluster_block, saveconfig, tgt_conf
 from ..foreign.plan import Group, Plan, Step
-from .render import as_json, printable
+from .render import as_json
 
 FORMS = ("targets.conf", "saveconfig.json", "gluster-block")
 LARGEST_FILE_BYTES = 64 << 20
@@ -34,6 +35,16 @@ class Daemon(Protocol):
     def call(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """One operation. Raises OperationError, DaemonUnreachable."""
         ...
+
+
+class _Shown:
+    """A daemon whose long operations are seen to go on."""
+
+    def __init__(self, client: ControlClient, as_json: bool) -> None:
+        self._client, self._as_json = client, as_json
+
+    def call(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        return call_with_progress(self._client, name, args, ProgressLine(as_json=self._as_json))
 
 
 def add_import(verbs: Any, common: argparse.ArgumentParser) -> None:
@@ -203,7 +214,7 @@ def run_import(options: argparse.Namespace) -> int:
     else:
         settings = load_settings({"control_socket": Path(options.control_socket) if options.control_socket else None})
         with ControlClient(settings.settings.control_socket) as client:
-            importer = Importer(client)
+            importer = Importer(_Shown(client, options.json))
             outcomes = importer.run(plan)
         notes += importer.notes
     for note in notes:

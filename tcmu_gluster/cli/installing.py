@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..control.terminal import printable
 from ..errors import OperationError
-from .render import as_json, printable
+from .render import as_json
 
 COMMAND = "tcmu-gluster"
 POLICY = "org.kernel.TCMUService1.gluster.conf"

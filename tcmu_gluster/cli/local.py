@@ -15,12 +15,13 @@ from ..config.settings import Settings, flag_name, load_settings, variable_name
 from ..config.sizes import parse_size, why_no_disk
 from ..config.uri import parse_backing, size_to_make
 from ..control.operations import OPERATIONS, UsageError
+from ..control.terminal import printable
 from ..errors import ConfigError, OperationError
 from .completion import SHELLS, completion_script
 from .importing import add_import
 from .initiator import PARTS, run_initiator_config
 from .installing import add_install
-from .render import as_json, printable, table
+from .render import as_json, table
 
 LARGEST_LUN = 16383
 """The largest LUN of the flat addressing method (SAM-5 4.7.7.3)."""

@@ -20,10 +20,11 @@ from ..config.settings import load_settings
 from ..control.client import ControlClient, DaemonUnreachable
 from ..control.operations import OPERATIONS, Argument, Kind, Operation, UsageError
 from ..control.streams import hold_standard_streams, nobody_reads
+from ..control.terminal import ProgressLine, call_with_progress, printable
 from ..errors import ConfigError, TcmuGlusterError
 from .completion import command_flag
 from .local import add_local_verbs, settings_flags
-from .render import ProgressLine, as_json, printable, render
+from .render import as_json, render
 
 NOUNS = {
     "disk": "disks: files on a volume, shown as SCSI disks",
@@ -120,12 +121,8 @@ def run_operation(options: argparse.Namespace) -> int:
     args = {argument.name: _value(argument, getattr(options, argument.name)) for argument in operation.arguments}
     operation.check(args)  # what can be said here need not be asked there
     settings = load_settings(settings_flags(options)).settings
-    progress = ProgressLine(as_json=options.json)
-    try:
-        with ControlClient(settings.control_socket) as client:
-            result = client.call(operation.name, args, progress)
-    finally:
-        progress.end()
+    with ControlClient(settings.control_socket) as client:
+        result = call_with_progress(client, operation.name, args, ProgressLine(as_json=options.json))
     for warning in result.get("warnings", ()):
         print(f"tcmu-gluster: {printable(str(warning))}", file=sys.stderr)
     text = as_json(result) if options.json else render(operation, result)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..config.sizes import format_size
 from ..control.operations import Operation, Shape
-
-PROGRESS_AFTER_SECONDS = 2.0
-PROGRESS_EVERY_SECONDS = 0.5
+from ..control.terminal import printable
 
 
 def render(operation: Operation, result: Mapping[str, Any]) -> str:
@@ -29,11 +25,6 @@ def render(operation: Operation, result: Mapping[str, Any]) -> str:
 def as_json(value: Any) -> str:
     """One JSON document, for programs."""
     return json.dumps(value, indent=2, sort_keys=True, default=str)
-
-
-def printable(text: str) -> str:
-    """The text without characters that move a terminal's cursor: names may come from an initiator."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def cell(name: str, value: Any) -> str:
@@ -80,46 +71,3 @@ def item(entry: Mapping[str, Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name + ':':<{width}} {cell(key, value)}")
     return "\n".join(lines)
-
-
-class ProgressLine:
-    """Shows progress on a terminal once an operation has taken two seconds; with --json, as JSON lines."""
-
-    def __init__(
-        self, stream: Optional[TextIO] = None, as_json: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._as_json, self._clock = as_json, clock
-        self._started = clock()
-        self._last = float("-inf")
-        self._width = 0
-
-    def __call__(self, progress: Mapping[str, Any]) -> None:
-        """One report: what, done, total (any unit; sizes if the names end in _bytes)."""
-        now = self._clock()
-        if now - self._started < PROGRESS_AFTER_SECONDS or now - self._last < PROGRESS_EVERY_SECONDS:
-            return
-        self._last = now
-        if self._as_json:
-            print(json.dumps({"progress": dict(progress)}), file=self._stream, flush=True)
-        elif self._stream.isatty():
-            text = progress_text(progress)
-            print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
-            self._width = len(text)
-
-    def end(self) -> None:
-        """Wipe the line."""
-        if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=self._stream, flush=True)
-            self._width = 0
-
-
-def progress_text(progress: Mapping[str, Any]) -> str:
-    """allocating: 3.0G of 20G (15%)"""
-    what = printable(str(progress.get("what", "working")))
-    unit = "_bytes" if "total_bytes" in progress else ""
-    done, total = progress.get(f"done{unit}"), progress.get(f"total{unit}")
-    if not isinstance(done, int) or not isinstance(total, int) or total <= 0:
-        return what
-    words = (format_size(done), format_size(total)) if unit else (str(done), str(total))
-    return f"{what}: {words[0]} of {words[1]} ({100 * done // total}%)"

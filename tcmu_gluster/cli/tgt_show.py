@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .render import printable
+from ..control.terminal import printable
 
 Facts = Mapping[str, Any]
 

@@ -19,9 +19,9 @@ from ..config.settings import load_settings
 from ..config.uri import parse_backing
 from ..control.client import ControlClient, DaemonUnreachable
 from ..control.streams import hold_standard_streams, nobody_reads
+from ..control.terminal import printable
 from ..errors import ConfigError, TcmuGlusterError
 from . import tgt_show
-from .render import printable
 from .tgt_options import EINVAL, ENOTCONN, TgtError, TgtOptions, parse
 
 Facts = Mapping[str, Any]

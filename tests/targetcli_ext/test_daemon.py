@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import pytest
 
 from targetcli_ext.configshell import ExecutionError
-from targetcli_ext.daemon import Daemon, SocketAsk, facts_text, printable, sentence
+from targetcli_ext.daemon import Daemon, SocketAsk, facts_text, sentence
 from tcmu_gluster.control.client import DaemonUnreachable
+from tcmu_gluster.control.codec import Progress, Result, encode
+from tcmu_gluster.control.terminal import ProgressLine
 from tcmu_gluster.errors import OperationError
 
 
@@ -45,7 +49,6 @@ def test_sentences_and_names() -> None:
     assert sentence("target x is gone") == "Target x is gone."
     assert sentence("iqn.2013-10.com.redhat admits nobody") == "iqn.2013-10.com.redhat admits nobody."
     assert sentence("now ...") == "Now ..."
-    assert printable("a\nb\x1b") == "a\\nb\\x1b"
 
 
 def test_facts_are_lines() -> None:
@@ -77,3 +80,28 @@ def test_a_refusal_says_what_is_typed_in_the_shell(said: str, here: str) -> None
     with pytest.raises(ExecutionError) as caught:
         Daemon(refuse, Kept()).question("disk.create")
     assert str(caught.value) == here
+
+
+def test_a_long_question_shows_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Mapping[str, Any]] = []
+
+    class Shown(ProgressLine):
+        def __call__(self, progress: Mapping[str, Any]) -> None:
+            shown.append(progress)
+
+    monkeypatch.setattr("targetcli_ext.daemon.ProgressLine", Shown)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(encode(Progress(1, {"what": "allocating"})) + encode(Result(1, {"now": "done"})))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert SocketAsk(tmp_path / "s")("save", {}) == {"now": "done"}
+        thread.join(60)
+    assert shown == [{"what": "allocating"}]
