@@ -162,6 +162,19 @@ def test_a_new_nexus_hears_power_on_once() -> None:
     assert host.run(cdb.TEST_UNIT_READY.pack()).good
 
 
+def test_inquiry_and_report_luns_leave_what_there_is_to_hear_and_one_answer_tells_it_once() -> None:
+    unit = LogicalUnit(memory())  # SPC-4 6.6.1, 6.33
+    host, other = Host(unit, "iqn.a", attach=True), Host(unit, "iqn.b", attach=True)
+    unit.capacity_changed()
+    for raw in (cdb.INQUIRY.pack(allocation_length=96), cdb.REPORT_LUNS.pack(allocation_length=64)):
+        assert host.run(raw).good
+    assert host.run(cdb.READ_10.pack(transfer_length=1)).asc == Asc.POWER_ON_OCCURRED
+    data = host.run(cdb.REQUEST_SENSE.pack(allocation_length=18)).data
+    assert (data[2], data[12:14].hex()) == (SenseKey.UNIT_ATTENTION, "2a09")
+    assert host.run(cdb.READ_10.pack(transfer_length=1)).good
+    assert other.run(cdb.TEST_UNIT_READY.pack()).asc == Asc.POWER_ON_OCCURRED  # each nexus has its own
+
+
 def test_a_ring_hears_no_unit_attentions() -> None:
     unit = LogicalUnit(memory())
     unit.capacity_changed()

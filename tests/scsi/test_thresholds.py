@@ -162,5 +162,7 @@ def test_a_full_volume_is_no_broken_disk_and_recovers_by_itself() -> None:
     faulty.run()
     answer = pending.answer
     assert (answer.key, answer.asc) == (SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
+    head = host.run(cdb.MODE_SENSE_6.pack(page_code=0x08, allocation_length=255)).data
+    assert not head[2] & 0x80  # WP: SBC-4 4.7.3.6.1
     assert host.run(cdb.READ_10.pack(transfer_length=1)).good
     assert host.run(cdb.WRITE_10.pack(transfer_length=1), bytes(512)).good
