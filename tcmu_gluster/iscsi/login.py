@@ -196,6 +196,8 @@ class Login:
                 answers.append(("TargetPortalGroupTag", str(self.entry.portal_group_tag)))
                 if self.entry.alias:
                     answers.append(("TargetAlias", self.entry.alias))
+        else:
+            self._stay_the_same(pairs)
         self.stage = stage
         if stage is Stage.SECURITY:
             answers += self._authenticate(pairs)
@@ -248,6 +250,13 @@ class Login:
             if self.joins.entry is not self.entry:
                 raise LoginError(LoginStatus.CANNOT_INCLUDE_IN_SESSION, "the session is with another target")
         self._authenticator = self._directory.authenticator_for(name, self.entry, self._peer)
+
+    def _stay_the_same(self, pairs: Pairs) -> None:
+        """What was admitted and authenticated doesn't become something else. Raises LoginError."""
+        said = {"SessionType": self.parameters.session_type, "TargetName": self.asked_for}
+        for key, value in pairs:
+            if said.get(key, value) != value:
+                raise LoginError(LoginStatus.INITIATOR_ERROR, f"{key} is another than in the first login request")
 
     def _find_target(self, target_name: str) -> None:
         self.asked_for = target_name

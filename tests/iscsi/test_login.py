@@ -246,6 +246,36 @@ def test_what_identifies_a_login_may_not_change(changed: dict[str, Any]) -> None
     assert refusal(login, {}, 1, 3, **changed) is LoginStatus.INITIATOR_ERROR
 
 
+@pytest.mark.parametrize("late", [
+    {"SessionType": "Discovery"}, {"InitiatorName": "iqn.2026-01.example:you"},
+    {"TargetName": "iqn.2026-01.example:other"},
+])  # fmt: skip
+@pytest.mark.parametrize("stage", [0, 1])
+def test_who_comes_and_where_to_can_not_become_something_else_later(late: dict[str, str], stage: int) -> None:
+    """RFC 7143 6.3.1: the first request says it, and it was the one that was admitted and authenticated."""
+    login = make()
+    send(login, {**NAMES, **({"AuthMethod": "None"} if not stage else {})}, stage)
+    assert refusal(login, late, stage, 3) is LoginStatus.INITIATOR_ERROR
+
+
+@pytest.mark.parametrize("late", [{"SessionType": "Normal"}, {"TargetName": TARGET}])
+def test_a_discovery_session_can_not_become_one_with_a_target(late: dict[str, str]) -> None:
+    login = make()
+    send(login, {"InitiatorName": "iqn.2026-01.example:me", "SessionType": "Discovery"}, 1)
+    assert refusal(login, late, 1, 3) is LoginStatus.INITIATOR_ERROR
+
+
+def test_a_discovery_session_may_name_a_target_and_gets_none() -> None:
+    login = make()
+    assert send(login, {**NAMES, "SessionType": "Discovery"}, 1, 3).finished and login.entry is None
+
+
+def test_a_session_type_that_is_the_default_may_be_said_late() -> None:
+    login = make()
+    send(login, NAMES, 1)
+    assert send(login, {"SessionType": "Normal"}, 1, 3).finished
+
+
 def test_a_key_repeated_in_a_later_request_is_refused() -> None:
     login = make()
     send(login, {**NAMES, "MaxBurstLength": "65536"}, 1)
