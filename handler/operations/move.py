@@ -8,8 +8,9 @@ starts after a crash (interrupted.py).
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
@@ -84,10 +85,7 @@ async def _to_lio(context: Context, name: str, together: bool) -> tuple[moving.C
     entries = {one: dict(before.disk(one)) for one in company.disks}
     wanted = before.copy()
     moving.leave(wanted, company)
-    undo: Undo = []
-    try:
-        await _hold_memory(context, movers)
-        undo.append(lambda: _as_coroutine(lambda: context.state.save(before.root)))
+    async with _whole_or_not(context, before, movers) as undo:
         _mark(context, before, company, movers, survey["discovery"] if discovery else {})
         undo.append(lambda: context.engine.apply(before, strict=False))
         await context.engine.apply(wanted)
@@ -106,11 +104,6 @@ async def _to_lio(context: Context, name: str, together: bool) -> tuple[moving.C
         _record(context, movers, "lio", undo)
         await _remember(context, company, undo)
         _save(context, wanted.root)
-    except BaseException:
-        await _undo(undo)
-        raise
-    finally:
-        await _let_memory_go(context, movers)
     return company, warnings
 
 
@@ -142,10 +135,7 @@ async def _to_engine(context: Context, name: str, together: bool) -> tuple[movin
         wanted.set_write_cache(mover.disk.name, mover.disk.write_cache)
     moving.enter(wanted, map(moving.for_engine, dumps))
     warnings = _carry_discovery_home(wanted, survey, company) if dumps else []
-    undo: Undo = []
-    try:
-        await _hold_memory(context, movers)
-        undo.append(lambda: _as_coroutine(lambda: context.state.save(before.root)))
+    async with _whole_or_not(context, before, movers) as undo:
         _record(context, movers, "engine", undo)
         _mark(context, wanted, company, movers, {})
         if dumps:
@@ -162,11 +152,6 @@ async def _to_engine(context: Context, name: str, together: bool) -> tuple[movin
         await _open_on_engine(context, movers, wanted)
         await _remember(context, company, undo)
         _save(context, wanted.root)
-    except BaseException:
-        await _undo(undo)
-        raise
-    finally:
-        await _let_memory_go(context, movers)
     return company, warnings
 
 
@@ -297,6 +282,21 @@ async def _let_memory_go(context: Context, movers: list[Mover]) -> None:
     for mover in movers:
         if mover.keeps_memory is not None:
             await context.world.in_thread(mover.keeps_memory.close)
+
+
+@contextlib.asynccontextmanager
+async def _whole_or_not(context: Context, before: Configuration, movers: list[Mover]) -> AsyncIterator[Undo]:
+    """What is done within happens as a whole, or is taken back by what has been put on the list."""
+    undo: Undo = []
+    try:
+        await _hold_memory(context, movers)
+        undo.append(lambda: _as_coroutine(lambda: context.state.save(before.root)))
+        yield undo
+    except BaseException:
+        await _undo(undo)
+        raise
+    finally:
+        await _let_memory_go(context, movers)
 
 
 async def _undo(undo: Undo) -> None:
