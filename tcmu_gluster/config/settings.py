@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
@@ -23,6 +23,8 @@ else:  # the same module under its name before Python took it in
 
 NAME = "tcmu-gluster"
 PREFIX = "TCMU_GLUSTER_"
+NEARLY = 0.9
+"""How like two words are (difflib's ratio) of which one is taken for a slip of the other."""
 LINUX_SCSI_TIMER_SECONDS = 30
 TIME_BUDGET = (
     "gluster_ping_timeout_seconds",
@@ -226,6 +228,7 @@ def load_settings(
     user_id = os.geteuid() if user_id is None else user_id
     file = settings_file(environ, user_id) if file is None else file
     written = _read_file(file)
+    _refuse_misspelt(environ)
     paths = default_paths(environ, user_id)
     values: dict[str, Any] = {}
     origins = []
@@ -263,10 +266,26 @@ def _read_file(file: Path) -> dict[str, Any]:
     known = {item.name for item in fields(Settings)}
     for key in table:
         if key not in known:
-            raise ConfigError(
-                f"{file} has the unknown setting {key!r}; `tcmu-gluster serve --help` lists the known ones"
-            )
+            meant = _meant(key, known)
+            hint = f"did you mean {meant!r}?" if meant else "`tcmu-gluster serve --help` lists the known ones"
+            raise ConfigError(f"{file} has the unknown setting {key!r}; {hint}")
     return table
+
+
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """What is nearly a setting's variable would be without effect, unseen. Others of that prefix are other people's."""
+    known = {variable_name(item.name) for item in fields(Settings)}
+    for name in environ:
+        meant = _meant(name, known) if name.startswith(PREFIX) and name not in known else None
+        if meant:
+            raise ConfigError(f"there is no setting {name}; did you mean {meant}?")
+
+
+def _meant(word: str, known: Iterable[str]) -> Optional[str]:
+    """The known word that it nearly is, or None."""
+    import difflib  # loaded where somebody has misspelt something
+
+    return next(iter(difflib.get_close_matches(word, sorted(known), 1, NEARLY)), None)
 
 
 def _convert(kind: Any, raw: Any, name: str, place: str) -> Any:

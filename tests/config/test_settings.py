@@ -66,6 +66,23 @@ def test_wrong_settings_are_refused(tmp_path: Path, text: str) -> None:
         load_settings({}, {}, file, 0)
 
 
+def test_a_slip_is_told_what_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("lease_second = 5")
+    with pytest.raises(ConfigError, match="did you mean 'lease_seconds'"):
+        load_settings({}, {}, file, 0)
+    with pytest.raises(
+        ConfigError, match=r"no setting TCMU_GLUSTER_LEASE_SECOND; did you mean TCMU_GLUSTER_LEASE_SECONDS"
+    ):
+        load_settings({}, {"TCMU_GLUSTER_LEASE_SECOND": "5"}, tmp_path / "none", 0)
+
+
+def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
+    names = ("SETTINGS", "LIBGFAPI", "REQUIRE_SHIM", "MACHINES", "EMULATE", "BOX", "NAMESPACE")
+    environ = {f"TCMU_GLUSTER_{name}": str(tmp_path / "none") for name in names}
+    assert load_settings({}, environ, None, 0).settings == load_settings({}, {}, tmp_path / "none", 0).settings
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_bytes(b"\xff\xfe\0")
