@@ -4,7 +4,7 @@ libgfapi cannot cancel a call. What has run longer than the limit is given up li
 * a command that still waits for another one ends at once;
 * one that takes Data-In (a READ) is answered only by its own callback: gfapi will write into the ring's memory then;
 * any other is answered BUSY: at once where the backend has no more business with the ring's memory (a flush, a WRITE
-  whose data it copied), else by its callback; LIO's own limit speaks to the initiator before that, if it must.
+  of which libgfapi has a copy), else by its callback; LIO's own limit speaks to the initiator before that, if it must.
   Until the callback the unit keeps its LBA range closed, and it counts as outstanding: nobody resets or unmaps a ring.
 """
 
@@ -236,8 +236,8 @@ class TcmuFront:
         if waits:
             self._abort(command)
             return
-        self.unit.tasks.abandon(command, BUSY)
-        if command.data_out_bytes and not self.unit.backend.capabilities.copies_writes:
+        gone = self.unit.tasks.abandon(command, BUSY)
+        if command.data_out_bytes and not gone:
             self._held.add(command)  # the backend may still read the ring's memory
             return
         del self._pending[command]

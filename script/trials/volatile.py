@@ -33,7 +33,7 @@ class VolatileBackend(Backend):
     """The cache and the file under it."""
 
     read_only = False
-    capabilities = Capabilities(can_discard=False, can_zero=False, can_map=False, copies_writes=True)
+    capabilities = Capabilities(can_discard=False, can_zero=False, can_map=False)
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, seed: int, *, lies: bool) -> None:
         self.uri, self.identity = str(path), "volatile"

@@ -63,8 +63,6 @@ class Capabilities:
     optimal_io_bytes: int = 1 << 20
     atomic_write_bytes: int = 0
     """How long a write may be that is there whole or not at all, whatever fails meanwhile: power, process, space."""
-    copies_writes: bool = False
-    """True where write() has taken its own copy of the data when it returns: the caller's memory may go then."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,11 @@ class Backend(abc.ABC):
         """
         self._sidecar_in_memory = data
         return 0
+
+    def give_back(self, done: Done) -> bool:
+        """Whether the memory of the operation that will call done may go now: it is not looked at any more. For a front
+        that answers before storage does. False from a backend that says nothing else."""
+        return False
 
     @abc.abstractmethod
     def refresh_size(self) -> int:

@@ -230,6 +230,16 @@ class GfapiBackend(Backend):
         volumes.slow_calls.submit(store)
         return PENDING
 
+    def give_back(self, done: Done) -> bool:
+        """True for a write that libgfapi has taken: it made a copy. It is not tried again on another handle."""
+        queue = self._queue
+        slot = next((slot for slot, each in enumerate(queue.done) if each == done and queue.owner[slot] is self), None)
+        if slot is None or queue.request[slot][0] != _WRITE or slot in (self._reopening or ()):
+            return False
+        queue.request[slot] = (_Again(_WRITE), *queue.request[slot][1:])
+        queue.release_memory(slot)
+        return True
+
     # -- submission ---------------------------------------------------------------------------------------------
 
     def _vector(self, slot: int, buffers: Buffers) -> Any:

@@ -75,11 +75,12 @@ class CompletionQueue:
 
     def release(self, slot: int) -> None:
         """Give back a slot whose submission failed."""
-        self._release_memory(slot)
+        self.release_memory(slot)
         self.done[slot] = self.owner[slot] = self.request[slot] = None
         self.free.append(slot)
 
-    def _release_memory(self, slot: int) -> None:
+    def release_memory(self, slot: int) -> None:
+        """Libgfapi won't touch it any more, and nobody else will hand it the slot's memory again."""
         memory, self.memory[slot] = self.memory[slot], None
         if type(memory) is list:
             for part in memory:
@@ -104,7 +105,7 @@ class CompletionQueue:
                         continue
                 done = dones[slot]
                 dones[slot] = owners[slot] = requests[slot] = None
-                self._release_memory(slot)
+                self.release_memory(slot)
                 free.append(slot)
                 done(value)
             except BaseException as error:

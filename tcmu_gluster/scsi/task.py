@@ -233,17 +233,19 @@ class TaskSet:
         """Whether it has not started yet."""
         return any(task.command is command for task in self.waiting)
 
-    def abandon(self, command: Command, response: Response) -> None:
+    def abandon(self, command: Command, response: Response) -> bool:
         """A front answered a running command before the backend let go of it: until then its blocks are closed.
 
         Nobody else starts on them, or what was abandoned could come down after what replaced it. Its further steps
-        are dropped, and its done() comes with response when the backend is through.  Raises KeyError if it doesn't run.
+        are dropped, and its done() comes with response when the backend is through.  Returns whether the backend does
+        without the command's memory from now on.  Raises KeyError if it doesn't run.
         """
         task = next((task for task in self.running if task.command is command), None)
         if task is None:
             raise KeyError(command)
         self.running[task] = response
         self._close_blocks(command)
+        return task.unit.backend.give_back(task.resume)
 
     def _close_blocks(self, command: Command) -> None:
         """Nobody starts on a running command's blocks any more until it has ended."""

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from handler.tcmu_front import ROUNDS, TcmuFront
-from tcmu_gluster.backends.base import Backend, Capabilities
+from tcmu_gluster import native
+from tcmu_gluster.backends.base import Backend, Done
+from tcmu_gluster.backends.gfapi import GfapiBackend
+from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
+from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles.backend_loop import BackendLoop
 from tests.doubles.backends import SlowBackend
 from tests.doubles.fake_kernel import FakeKernel, Issue
 from tests.doubles.host import memory
 
 BLOCK = 512
 LIMIT = 15.0
+_numbers = itertools.count()
+_NO_DOUBLE = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 
 
 class FakeLoop:
@@ -180,13 +190,15 @@ def test_the_serial_is_looked_at_once_before_the_first_command() -> None:
 # -- the command limit ------------------------------------------------------------------------------------------------
 
 
-def copying(backend: Backend) -> Backend:
-    backend.capabilities = Capabilities(copies_writes=True)
-    return backend
+class CopyingBackend(SlowBackend):
+    """Has a copy of what it writes."""
+
+    def give_back(self, done: Done) -> bool:
+        return True
 
 
 def test_a_late_write_is_answered_busy_and_its_range_stays_closed() -> None:
-    slow = SlowBackend(copying(memory(64 << 10)))
+    slow = CopyingBackend(memory(64 << 10))
     desk = Desk(slow).start()
     old = desk.kernel.submit(write16(0, 1), data_out=b"o" * BLOCK)
     desk.wake()
@@ -224,7 +236,7 @@ def test_a_late_write_whose_memory_the_backend_still_reads_is_not_answered_early
 
 
 def test_a_late_read_is_answered_only_by_its_callback() -> None:
-    slow = SlowBackend(copying(memory(64 << 10)))
+    slow = CopyingBackend(memory(64 << 10))
     desk = Desk(slow).start()
     read = desk.kernel.submit(read16(0, 1), data_in_bytes=BLOCK)
     desk.wake()
@@ -234,6 +246,89 @@ def test_a_late_read_is_answered_only_by_its_callback() -> None:
     slow.run()
     desk.loop.turn()
     assert answer(read) == 0
+
+
+class Gluster:
+    """A disk on libgfapi's double, which answers nothing until release()."""
+
+    def __init__(self, port: int) -> None:
+        self.double, self.loop = libgfapi.Double(), BackendLoop()
+        backing = parse_backing(f"gluster://127.0.0.1:{port}/late/disk{next(_numbers)}")
+        self.backend = GfapiBackend(backing, self.loop.loop, create_size_bytes=64 << 10, library=self.double.path)
+        self.double.hold()
+
+    def close(self) -> None:
+        self.double.release()
+        self.backend.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def gluster() -> Iterator[Gluster]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        disk = Gluster(listener.getsockname()[1])
+        yield disk
+        disk.close()
+
+
+@pytest.mark.skipif(bool(_NO_DOUBLE), reason=_NO_DOUBLE or "-")
+@pytest.mark.parametrize("aborted", [False, True])
+@pytest.mark.parametrize("fault", [0, errno.EBADFD])
+def test_a_late_write_to_gluster_leaves_the_rings_memory_to_others(gluster: Gluster, fault: int, aborted: bool) -> None:
+    """Its late callback brings what was written then; one that would be tried again is not: the memory is another's."""
+    double, desk = gluster.double, Desk(gluster.backend).start()
+    if fault:
+        double.fail(libgfapi.WRITE, fault)
+    old = desk.kernel.submit(write16(0, 1), data_out=b"o" * BLOCK)
+    desk.wake()
+    if aborted:
+        assert desk.kernel.task_management(1, [old.id])
+        desk.wake()
+        assert answer(old) is None
+    place = old.iovecs
+    desk.front.check_limit(desk.loop.now + LIMIT)
+    assert answer(old) == 8
+    other = desk.kernel.submit(write16(8, 1), data_out=b"a" * BLOCK)
+    assert other.iovecs == place, "the ring's memory is used again"
+    reads = [desk.kernel.submit(read16(lba, 1), data_in_bytes=BLOCK) for lba in (0, 8)]
+    desk.wake()
+    assert desk.unit.tasks.waiting[0].command.cdb == read16(0, 1), "the old write's range is closed"
+    opened, writes = double.opened, double.calls(libgfapi.WRITE)
+    double.release()
+    while answer(reads[0]) is None or answer(other) is None:
+        gluster.loop.turn()
+        desk.loop.turn()
+    assert reads[0].answer is not None
+    assert reads[0].answer.data_in == (bytes(BLOCK) if fault else b"o" * BLOCK)
+    assert (answer(other), answer(reads[1])) == (0, 0)
+    assert (double.opened, double.calls(libgfapi.WRITE)) == (opened, writes), "nothing was tried again"
+    assert desk.front.outstanding == desk.front.ring.dropped == 0
+    assert gluster.loop.read(gluster.backend, 8 * BLOCK, BLOCK) == b"a" * BLOCK
+
+
+@pytest.mark.skipif(bool(_NO_DOUBLE), reason=_NO_DOUBLE or "-")
+def test_a_late_write_that_waits_for_another_handle_keeps_the_rings_memory(
+    gluster: Gluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It will be read once more, so it is answered when that is over."""
+    double, desk, may_renew = gluster.double, Desk(gluster.backend).start(), threading.Event()
+    handles = gluster.backend._handles
+    renew = handles.renew
+    monkeypatch.setattr(handles, "renew", lambda: (may_renew.wait(20), renew()))
+    double.fail(libgfapi.WRITE, errno.EBADFD)
+    write = desk.kernel.submit(write16(0, 1), data_out=b"o" * BLOCK)
+    desk.wake()
+    double.release()
+    while gluster.backend._reopening is None:
+        gluster.loop.turn()
+    desk.front.check_limit(desk.loop.now + LIMIT)
+    assert answer(write) is None
+    may_renew.set()
+    while answer(write) is None:
+        gluster.loop.turn()
+        desk.loop.turn()
+    assert answer(write) == 8
+    assert gluster.loop.read(gluster.backend, 0, BLOCK) == b"o" * BLOCK
 
 
 def test_a_late_flush_is_answered_busy() -> None:
@@ -261,7 +356,7 @@ def test_a_command_that_waits_for_a_late_one_ends_too() -> None:
 
 
 def test_only_late_commands_are_given_up() -> None:
-    slow = SlowBackend(copying(memory(64 << 10)))
+    slow = CopyingBackend(memory(64 << 10))
     desk = Desk(slow).start()
     old = desk.kernel.submit(write16(0, 1), data_out=bytes(BLOCK))
     desk.wake()
