@@ -2,7 +2,7 @@
 
 glfs_init may wait for ever and tells little, so servers are first tried with a plain socket, and glfs_init then runs in
 a thread of its own. When its time is over that thread stays behind (libgfapi can't be interrupted), and the sentence
-says so.
+says so. What a failed attempt made (five threads, three descriptors) is ended by glfs_fini, which takes ten seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, Optional, TypeVar
 
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.symbols import Gfapi
@@ -72,26 +73,44 @@ class Server:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """Run call in a thread and hand on what it returns or raises; TimeoutError (and a leaked thread) after seconds."""
+class NoAnswer(TimeoutError):
+    """A call of within() that still runs."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def within(seconds: float, call: Callable[[], Answer], abandoned: Callable[[], object] = _nothing) -> Answer:
+    """Run call in a thread and hand on what it returns or raises; NoAnswer (and a leaked thread) after seconds.
+
+    abandoned() is called there when the call comes back although nobody waits for it any more.
+    """
     box: list[Any] = []
+    undecided = [True]  # whoever takes this out decides whether it came back in time
+
+    def decides() -> bool:
+        with contextlib.suppress(IndexError):
+            return undecided.pop()
+        return False
 
     def run() -> None:
         try:
             box.append((call(), None))
         except BaseException as error:  # handed to the caller below
             box.append((None, error))
+        if not decides():
+            abandoned()
 
     thread = threading.Thread(target=run, name="gluster-connect", daemon=True)
     thread.start()
     thread.join(seconds)
-    if not box:
-        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {seconds:.0f} s")
-    answer: Answer
+    if decides():
+        raise NoAnswer(errno.ETIMEDOUT, f"no answer within {seconds:.0f} s")
     answer, error = box[0]
     if error is not None:
         raise error
-    return answer
+    return answer  # type: ignore[no-any-return]
 
 
 def why_unreachable(server: Server, limit_seconds: float = SERVER_LIMIT_SECONDS) -> str | None:
@@ -151,13 +170,24 @@ def connect(
         # While connecting, Gluster's log goes to a file that lives as long as this: it holds the reason of a failure.
         log = files.enter_context(tempfile.NamedTemporaryFile(prefix="gluster-connect-", suffix=".log"))
         gfapi.glfs_set_logging(fs, os.fsencode(log.name), max(log_level, LOG_WARNINGS))
+        failure: Optional[OSError] = None
+        end = partial(_end, gfapi, fs)
         try:
-            within(max(1.0, deadline - time.monotonic()), lambda: _start(gfapi, fs))
+            within(max(1.0, deadline - time.monotonic()), lambda: _start(gfapi, fs), abandoned=end)
         except OSError as error:
-            raise ConfigError(_sentence(error, servers[0], volume, log.name)) from error
-        finally:
-            gfapi.glfs_set_logging(fs, os.fsencode(log_path), log_level)
+            failure = error
+        gfapi.glfs_set_logging(fs, os.fsencode(log_path), log_level)
+        if failure is not None:
+            if not isinstance(failure, NoAnswer):  # else it ends when it comes back
+                threading.Thread(target=end, name="gluster-end", daemon=True).start()
+            raise ConfigError(_sentence(failure, servers[0], volume, log.name)) from failure
     return fs
+
+
+def _end(gfapi: Gfapi, fs: Any) -> None:
+    """Of an attempt that failed. Nobody can do anything about what it says."""
+    with contextlib.suppress(OSError):
+        gfapi.glfs_fini(fs)
 
 
 def _living_first(servers: Sequence[Server], volume: str, deadline: float) -> Sequence[Server]:

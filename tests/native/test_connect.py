@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tcmu_gluster import native
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native import connect as connecting
-from tcmu_gluster.native.connect import Server, connect, why_unreachable, within
+from tcmu_gluster.native.connect import NoAnswer, Server, connect, why_unreachable, within
 from tcmu_gluster.native.symbols import Gfapi
 from tcmu_gluster.testing import libgfapi_double as libgfapi
 
@@ -89,6 +90,30 @@ def test_within_hands_on_answers_and_errors_and_ends_in_time():
         within(5, lambda: (_ for _ in ()).throw(PermissionError(errno.EACCES, "no")))
     with pytest.raises(TimeoutError):
         within(0.01, lambda: time.sleep(1))
+
+
+def test_a_call_that_comes_back_when_nobody_waits_any_more_is_cleaned_up_after():
+    may_end, abandoned = threading.Event(), threading.Event()
+    with pytest.raises(NoAnswer):
+        within(0.01, lambda: may_end.wait(20), abandoned=abandoned.set)
+    assert not abandoned.is_set()
+    may_end.set()
+    assert abandoned.wait(20)
+    assert within(20, lambda: 3, abandoned=lambda: pytest.fail("it was waited for")) == 3
+
+
+@needs_double
+@pytest.mark.parametrize("volume", ["missing", "stopped", "denied"])
+def test_an_attempt_that_failed_is_ended_with_all_its_threads(server, volume):
+    """A disk whose volume can't be reached is tried again every few seconds, for as long as it takes."""
+    double = libgfapi.Double()
+    ended = double.ended
+    with pytest.raises(ConfigError):
+        connect(Gfapi(double.path), [server], volume)
+    for thread in threading.enumerate():
+        if thread.name == "gluster-end":
+            thread.join(20)
+    assert double.ended == ended + 1
 
 
 def test_messages_are_read_from_glusters_log(tmp_path):
