@@ -36,10 +36,10 @@ from tcmu_gluster.native.libgfapi import File, Volume
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 0.25
-"""How often the description is looked at: a copy within the process."""
-END_SECONDS: Final = 1.0
-"""How often it is looked at what is left of older connections."""
+LOOK_SECONDS: Final = 0.05
+"""How often the description is looked at: a copy within the process (40 us)."""
+AGAIN_SECONDS: Final = 1.0
+"""How often what did not work is tried again, and what is left of older connections is looked at."""
 SHARD: Final = "type features/shard"
 
 
@@ -52,7 +52,7 @@ class Graph:
 
     def __init__(self, volume: Volume, description: str = "") -> None:
         self.volume, self.description, self.fixed = volume, description, bool(description)
-        self.flushes_alone = SHARD in description
+        self.flushes_alone = SHARD in description or not description  # then nobody knows
         self.files = 0
 
 
@@ -61,11 +61,12 @@ class MountedVolume:
 
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
-        self._lock = threading.Lock()
+        self._lock, self._looking = threading.Lock(), threading.Lock()
         self._graph: Optional[Graph] = None
         self._handles: list[Handles] = []
         self._old: list[Graph] = []
         self._watching = self._is_behind = False
+        self._trouble = ""
 
     @property
     def graph(self) -> Graph:
@@ -96,37 +97,58 @@ class MountedVolume:
         """From now on handles are told of a new graph. Any thread."""
         with self._lock:
             self._handles.append(handles)
-            if handles.graph.fixed and not self._watching:
+            if not self._watching:
                 self._watching = True
-                for name, work, seconds in (
-                    ("gluster-changes", self.look, LOOK_SECONDS),
-                    ("gluster-leftovers", self.end_old, END_SECONDS),
-                ):
-                    threading.Thread(target=self._repeat, args=(work, seconds), name=name, daemon=True).start()
+                for name, work in (("gluster-changes", self._watch), ("gluster-leftovers", self.end_old)):
+                    threading.Thread(target=self._repeat, args=(work,), name=name, daemon=True).start()
 
     def leave(self, handles: Handles) -> None:
         """The counterpart of join(). Any thread."""
         with self._lock, contextlib.suppress(ValueError):
             self._handles.remove(handles)
 
-    def look(self) -> None:
-        """Go over to the volume as it is described now, as far as that can be done now. Blocks as the network does."""
-        description, old = self.volume.volfile(), self.graph
-        if old.fixed and description and description != old.description:
+    def look(self) -> float:
+        """Go over to the volume as it is described now, as far as that can be done now. Blocks as the network does.
+
+        Returns in how many seconds to look again.
+        """
+        if not self._looking.acquire(blocking=False):
+            return AGAIN_SECONDS  # somebody does, and it may take long
+        try:
+            return self._look()
+        finally:
+            self._looking.release()
+
+    def _look(self) -> float:
+        old, trouble = self._graph, ""
+        if old is None:
+            return AGAIN_SECONDS
+        description = self.volume.volfile()
+        if description and description != old.description:
             try:
                 graph = self._fix(description)
             except (OSError, ConfigError) as error:
-                log.warning("volume %s has changed, but data stay on the old connection: %s", self.volume.name, error)
+                trouble = f"volume {self.volume.name} has changed, but data stay on the old connection: {error}"
             else:
                 with self._lock:
-                    self._old.append(old)
+                    if old.fixed:
+                        self._old.append(old)
                     self._graph, self._is_behind = graph, True
                 log.info("volume %s has changed: its disks go over to a new connection", self.volume.name)
+        now = self.graph
         for handles in self._members():
-            handles.follow()
+            if handles.graph is not now:
+                trouble = handles.follow() or trouble
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+        return AGAIN_SECONDS if trouble else LOOK_SECONDS
 
-    def end_old(self) -> None:
-        """Close the files and end the connections that nobody needs any longer. Blocks, and may do so for long."""
+    def end_old(self) -> float:
+        """Close the files and end the connections that nobody needs any longer. Blocks, and may do so for long.
+
+        Returns in how many seconds to do it again.
+        """
         if self._is_behind:
             self._is_behind = False
             with contextlib.suppress(OSError):
@@ -141,6 +163,7 @@ class MountedVolume:
                 graph.volume.umount()
             except OSError as error:
                 log.info("volume %s: ending an old connection: %s", self.volume.name, error.strerror)
+        return AGAIN_SECONDS
 
     def _members(self) -> list[Handles]:
         with self._lock:
@@ -162,13 +185,17 @@ class MountedVolume:
     def _fix(self, description: str) -> Graph:
         return Graph(self.volume.fixed(description).mount(), description)
 
-    def _repeat(self, work: Callable[[], None], seconds: float) -> None:
-        pause = threading.Event()
+    def _watch(self) -> float:
+        return self.look() if self._handles else AGAIN_SECONDS  # whoever opens a file then looks first
+
+    def _repeat(self, work: Callable[[], float]) -> None:
+        pause, seconds = threading.Event(), LOOK_SECONDS
         while not pause.wait(seconds):
             try:
-                work()
+                seconds = work()
             except Exception:
                 log.exception("volume %s: looking for changes", self.volume.name)
+                seconds = AGAIN_SECONDS
 
 
 class OpenFile:
@@ -235,13 +262,14 @@ class Handles:
         """Open another handle on the graph of now and let the loop take it. Blocks. Raises OSError."""
         self._offer(self._mounted.open(self._open_on))
 
-    def follow(self) -> None:
-        """Open the file on the graph of now, if it is not there yet. Blocks."""
-        if self._now.graph is not self._mounted.graph and self._coming is None and not self._is_closed:
+    def follow(self) -> str:
+        """Open the file on the graph of now. Blocks. Returns what is in the way, or nothing."""
+        if self._coming is None and not self._is_closed:
             try:
                 self.renew()
             except OSError as error:
-                log.warning("%s stays on the old connection: %s", self._now.file.name, error)
+                return f"{self._now.file.name} stays on the old connection: {error}"
+        return ""
 
     def end_retired(self) -> None:
         """Close the handles that nobody needs any longer, once their writes are flushed. Blocks."""

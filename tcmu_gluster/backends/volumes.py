@@ -50,6 +50,8 @@ def mount(backing: Backing, library: str = LIBRARY) -> MountedVolume:
             path = backing.options.get("logfile", os.devnull)
             volume = Volume(servers, backing.volume, log_path=path, log_level=level, gfapi=open_gfapi(library))
             mounted = _volumes[key] = MountedVolume(volume.mount())
+        else:
+            mounted.look()
         return mounted
 
 

@@ -266,6 +266,12 @@ def test_a_changed_volume_gets_another_connection_and_what_is_under_way_ends_whe
     assert double.carried == carried
 
 
+def test_a_disk_is_opened_on_the_volume_as_it_is_although_nobody_watched_it(open_disk, double):
+    open_disk(volume="forgotten").close()
+    double.describe("forgotten", "volume afterwards\nend-volume\n")
+    assert open_disk(volume="forgotten")._handles.graph.description.startswith("volume afterwards")
+
+
 SHARDED = "volume sharded-%d\n    type features/shard\nend-volume\n"
 
 

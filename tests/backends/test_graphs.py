@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from tcmu_gluster.backends.graphs import Handles, MountedVolume
+from tcmu_gluster.backends.graphs import AGAIN_SECONDS, LOOK_SECONDS, Handles, MountedVolume
 from tcmu_gluster.errors import ConfigError
 
 
@@ -131,23 +131,51 @@ def test_nothing_happens_while_the_description_stays(volume, mounted, disk, loop
     assert volume.asked == 0
 
 
-@pytest.mark.parametrize("reason", ["no description", "no fixed connection"])
-def test_a_release_that_cannot_uses_the_connection_of_administration(volume, loop, reason):
-    if reason == "no description":
+@pytest.fixture(params=["no description", "no fixed connection"])
+def following(request, volume, loop):
+    """A disk on the connection of administration, as there was no other."""
+    if request.param == "no description":
         volume.description = ""
     else:
         volume.refusing = True
-    mounted = MountedVolume(volume)
-    disk = Disk(mounted, loop)
+    disk = Disk(MountedVolume(volume), loop)
     assert disk.used.volume is volume
-    volume.description, volume.refusing = "second", False
+    return disk
+
+
+def test_a_disk_without_a_fixed_connection_gets_one_when_there_can_be_one(volume, loop, following):
+    mounted, used = following.handles._mounted, following.used
     mounted.look()
     loop.turn()
-    assert disk.used.volume is volume
-    disk.handles.close()
+    assert following.used is used
+    volume.description, volume.refusing = "first", False
     mounted.look()
+    loop.turn()
+    assert following.used.volume.description == "first"
+    assert following.handles.unflushed() == [used], "nobody knows whether the volume has shards"
+
+
+def test_the_connection_of_administration_never_ends(volume, loop, following):
+    mounted, used = following.handles._mounted, following.used
+    change(volume, mounted, loop)
+    following.handles.close()
     mounted.end_old()
+    assert used.closed
     assert not volume.ended
+
+
+def test_what_does_not_work_is_tried_and_told_less_often(volume, mounted, loop, caplog):
+    disk = Disk(mounted, loop)
+    assert mounted.look() == LOOK_SECONDS
+    volume.description, volume.refusing = "second", True
+    assert [mounted.look() for _ in range(3)] == [AGAIN_SECONDS] * 3
+    volume.refusing, volume.full = False, True
+    assert [mounted.look() for _ in range(3)] == [AGAIN_SECONDS] * 3
+    assert [record.levelname for record in caplog.records].count("WARNING") == 2
+    volume.full = False
+    assert mounted.look() == LOOK_SECONDS
+    loop.turn()
+    assert disk.used.volume.description == "second"
 
 
 def test_a_change_moves_every_disk_and_the_old_connection_ends_after_its_last_call(volume, mounted, loop):
@@ -348,3 +376,15 @@ def test_another_handle_on_the_same_connection_flushes_for_the_one_before(sharde
 def test_a_volume_without_shards_needs_no_flush_of_old_handles(volume, mounted, disk, loop):
     change(volume, mounted, loop)
     assert disk.handles.unflushed() == []
+
+
+def test_a_volume_is_watched_while_it_has_disks(volume, mounted, loop):
+    assert mounted._watch() == AGAIN_SECONDS
+    disk = Disk(mounted, loop)
+    volume.description = "second"
+    assert mounted._watch() == LOOK_SECONDS
+    assert mounted.graph.description == "second"
+    disk.handles.close()
+    volume.description = "third"
+    assert mounted._watch() == AGAIN_SECONDS
+    assert mounted.graph.description == "second"
