@@ -354,7 +354,6 @@ class Engine:
                 log.error("%s", sentence)
 
     def _note_refusal(self, refusal: Refusal, address: str) -> None:
-        log.info("login of %s from %s refused: %s", refusal.initiator_name or "nobody", address, refusal.why)
         self._denials.add_refusal(refusal, address, known=refusal.target_name in self.directory.targets)
 
     def denials(self) -> Iterable[Denial]:

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Optional
 
 from handler.listening import listener_at
+from handler.seldom import Seldom
 from handler.targets import TargetDirectory
 from tcmu_gluster.config.addresses import Portal
 from tcmu_gluster.iscsi.admission import Admission, group_of
@@ -143,6 +144,8 @@ class Peer:
 
     def refused(self, refusal: Refusal, now: float) -> float:
         """A login failed; how long its answer waits."""
+        who = refusal.initiator_name or "nobody"
+        self.front.seldom.info("login of %s from %s refused: %s", who, self.address, refusal.why)
         self.front.on_refusal(refusal, self.address)
         if not refusal.unproved:
             return 0.0
@@ -266,7 +269,7 @@ class Peer:
             self.front.admission.leave(self.address, self.in_login)
         self.run()
         if self.session is None:
-            log.info("connection from %s ended: %s", self.address, why)
+            self.front.seldom.info("connection from %s ended: %s", self.address, why)
 
 
 class IscsiFront:
@@ -285,7 +288,8 @@ class IscsiFront:
         self.pool = pool or BufferPool()
         self.shares = Shares(self.pool, settings.address_buffer_bytes)
         self.admission = admission or Admission()
-        self.on_refusal: Callable[[Refusal, str], None] = _log_refusal
+        self.seldom = Seldom(log, loop.time)
+        self.on_refusal: Callable[[Refusal, str], object] = lambda refusal, address: None
         """Hears of each login that was refused, and its address."""
         self._warn_at = 0.0
         self.registry = SessionRegistry(self.admission.limits.connections, credit)
@@ -411,10 +415,6 @@ class IscsiFront:
             peer.lost("the target shuts down")
         self.run_woken()
         self._sweep.cancel()
-
-
-def _log_refusal(refusal: Refusal, address: str) -> None:
-    log.info("login of %s from %s refused: %s", refusal.initiator_name or "nobody", address, refusal.why)
 
 
 def _rest(buffers: list[Any], sent: int) -> list[Any]:

@@ -54,5 +54,5 @@ def choose(authenticator: Authenticator, offered: str) -> str:
             return method
     raise LoginError(
         LoginStatus.AUTHENTICATION_FAILURE,
-        f"the initiator offers AuthMethod {offered}, this target takes {','.join(authenticator.methods)}",
+        f"the initiator offers AuthMethod {offered[:80]}, this target takes {','.join(authenticator.methods)}",
     )

@@ -282,7 +282,7 @@ class Login:
 
     def _absent(self, target_name: str) -> LoginError:
         status = self._directory.absence(target_name)
-        return LoginError(status, _ABSENT[status].format(target_name))
+        return LoginError(status, _ABSENT[status].format(target_name[:MAX_NAME_BYTES]))
 
     def _admit(self, entry: TargetEntry) -> None:
         """Whether this initiator belongs here. Raises LoginError."""

@@ -282,6 +282,17 @@ def test_a_key_repeated_in_a_later_request_is_refused() -> None:
     assert refusal(login, {"MaxBurstLength": "65536"}, 1, 3) is LoginStatus.INITIATOR_ERROR
 
 
+@pytest.mark.parametrize("keys", [
+    {**NAMES, "TargetName": "t" * 8000}, {**NAMES, "SessionType": "s" * 8000}, {**NAMES, "MaxBurstLength": "9" * 8000},
+    {**NAMES, "AuthMethod": "a" * 8000},
+])  # fmt: skip
+def test_why_a_login_was_refused_is_said_in_one_short_line(keys: dict[str, str]) -> None:
+    """It goes into the log, and strangers write it."""
+    with pytest.raises(LoginError) as caught:
+        send(make(), keys, 0 if "AuthMethod" in keys else 1)
+    assert len(caught.value.why) < 300 and "\n" not in caught.value.why
+
+
 def test_a_login_that_goes_nowhere_ends() -> None:
     login = make()
     send(login, NAMES, 1)
