@@ -141,7 +141,7 @@ Clock = Callable[[], float]
 
 
 class Timestamp:
-    """The unit's clock: the machine's, until SET TIMESTAMP moves it (SCSIP) and a reset moves it back."""
+    """The unit's clock: the machine's, until SET TIMESTAMP moves it (SCSIP) and a hard reset moves it back."""
 
     __slots__ = ("_ahead_ms", "_clock", "origin")
 

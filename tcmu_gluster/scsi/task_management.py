@@ -69,7 +69,7 @@ def reset(unit: LogicalUnit, asc: Asc, by: Optional[Nexus], done: Callable[[], N
     unit.medium.allow_all()
     unit.echo.clear()
     unit.copies.forget_results()
-    if unit.timestamp is not None:
+    if unit.timestamp is not None and asc != Asc.BUS_DEVICE_RESET:  # by a hard reset, not by that of a logical unit
         unit.timestamp.reset()
     unit.attentions.establish_all(asc)
     unit.thresholds.reset(unit)

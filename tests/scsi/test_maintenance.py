@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tcmu_gluster.scsi import cdb
-from tcmu_gluster.scsi.command import Status
+from tcmu_gluster.scsi.command import Function, Status, TaskManagement
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.scsi.maintenance import Identification
 from tcmu_gluster.scsi.persistence import DamagedRecord
@@ -150,7 +150,9 @@ def test_the_time_is_the_machines_until_it_is_set(host: Host, unit: LogicalUnit,
     assert timestamp(host) == (0b010, 5_000)
     watch.now += 2
     assert timestamp(host) == (0b010, 7_000)
-    unit.reset(Asc.BUS_DEVICE_RESET, None, lambda: None)
+    unit.manage(TaskManagement(Function.LOGICAL_UNIT_RESET, host.nexus), lambda response: None)
+    assert timestamp(host) == (0b010, 7_000)
+    unit.reset(Asc.SCSI_BUS_RESET_OCCURRED, None, lambda: None)  # the target's: a hard reset initializes it
     assert timestamp(host) == (0b011, 1_700_000_002_500)
 
 
