@@ -166,5 +166,6 @@ class Portal(Node):
     """One portal."""
 
     def summary(self) -> tuple[str, Optional[bool]]:
-        """There is nothing to say beyond its name."""
-        return "OK", True
+        """OK, or why nobody can come in there now."""
+        why = self.root.waiting_portals.get(self.name)
+        return ("OK", True) if why is None else (f"waits: {why}", False)

@@ -26,6 +26,8 @@ class Root(Node):
         self.disks: dict[str, Mapping[str, Any]] = {}
         self.targets: dict[str, Mapping[str, Any]] = {}
         self.discovery: Mapping[str, Any] = {}
+        self.waiting_portals: Mapping[str, str] = {}
+        """Portals where nobody can come in now, and why."""
         self.state_file = ""
         self.shown: frozenset[str] = frozenset()
         """Disks that some target shows."""
@@ -50,6 +52,7 @@ class Root(Node):
         self.disks = {one["name"]: one for one in whole["disks"]}
         self.targets = {one["target"]: one for one in whole["targets"]}
         self.discovery, self.state_file = whole["discovery"], whole["state_file"]
+        self.waiting_portals = whole["waiting_portals"]
         self.shown = frozenset(lun["disk"] for target in self.targets.values() for lun in target["luns"])
 
     def summary(self) -> tuple[str, Optional[bool]]:

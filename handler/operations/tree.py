@@ -34,6 +34,7 @@ async def configuration(context: Context, args: dict[str, Any], report: Report) 
         "disks": [one for one in disks if one["front"] == "engine"],
         "targets": targets,
         "discovery": discovery_facts(present),
+        "waiting_portals": {str(portal): why for portal, why in context.engine.troubles.items()},
         "state_file": str(context.state.path),
     }
 

@@ -50,5 +50,5 @@ def test_a_disk_that_waits_says_why(tree: Tree) -> None:
     entry.root["storage_objects"].append(
         {"name": "lost", "plugin": "user", "config": "gluster/vol@elsewhere/x", "size": 4096, "wwn": "12345678"}
     )
-    tree._in_loop(tree.desk.context.change(entry))
+    tree.in_loop(tree.desk.context.change(entry))
     assert "No route to host" in tree.run("ls /backstores/gluster")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from targetcli_ext.portals import portal_text
+from tcmu_gluster.config.addresses import Portal
 from tests.targetcli_ext.tree import HOST, IQN, Tree
 
 TPG = f"/iscsi/{IQN}/tpg1"
@@ -41,3 +42,13 @@ def test_a_portal_that_cannot_be_opened_is_refused(tree: Tree) -> None:
     tree.run(f"/iscsi create {IQN}")
     assert "203.0.113.1" in tree.refused(f"{TPG}/portals create 203.0.113.1 3260")
     assert "203.0.113.1" not in tree.run("ls /iscsi")
+
+
+def test_a_portal_that_waits_for_its_address_says_so(tree: Tree) -> None:
+    tree.run(f"/iscsi create {IQN}")
+    wanted = tree.desk.context.configuration.copy()
+    wanted.add_portal(IQN, Portal("203.0.113.1", 3260))
+    tree.in_loop(tree.desk.engine.apply(wanted, strict=False))  # as a start does that finds it in the saved state
+    said = tree.run(f"ls {TPG}/portals")
+    assert "127.0.0.1:0" in said and "[OK]" in said
+    assert "[waits: 203.0.113.1 is not an address of this machine" in said

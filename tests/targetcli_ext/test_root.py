@@ -54,7 +54,7 @@ def test_five_hundred_disks_on_fifty_targets_are_asked_for_in_one_question(tree:
         wanted.add_target(iqn, ())
         for lun in range(10):
             wanted.map_lun(iqn, f"d{number * 10 + lun}", lun, None)
-    tree._in_loop(tree.desk.context.change(wanted))
+    tree.in_loop(tree.desk.context.change(wanted))
     said = tree.run("ls /")
     assert said.count("lun") >= 500 and said.count("o- d") == 500
     assert tree.asked == ["configuration"]

@@ -33,7 +33,7 @@ class Tree:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.asked: list[str] = []
-        self.desk: Desk = self._in_loop(self._make(lio))
+        self.desk: Desk = self.in_loop(self._make(lio))
         self.front = "lio" if lio else "engine"
 
     async def _make(self, lio: bool) -> Desk:
@@ -42,7 +42,8 @@ class Tree:
         await desk.devices.start()
         return desk
 
-    def _in_loop(self, work: Any) -> Any:
+    def in_loop(self, work: Any) -> Any:
+        """Something of the daemon's, done where it runs."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(LIMIT_SECONDS)
 
     def local(self, backing: Backing) -> Backing:
@@ -61,7 +62,7 @@ class Tree:
     def ask(self, name: str, args: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
         """As SocketAsk does it."""
         self.asked.append(name)
-        result: dict[str, Any] = self._in_loop(self.desk.do(name, **args))
+        result: dict[str, Any] = self.in_loop(self.desk.do(name, **args))
         return result
 
     def shell(self, said: Optional[io.StringIO] = None) -> Shell:
@@ -94,7 +95,7 @@ class Tree:
             await asyncio.gather(self.desk.devices.stop(), self.desk.engine.stop(0.05))
             self.desk.world.threads.shutdown()
 
-        self._in_loop(end())
+        self.in_loop(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(LIMIT_SECONDS)
         self.loop.close()
