@@ -29,10 +29,17 @@ async def save(context: Context, args: dict[str, Any], report: Report) -> dict[s
             raise unsaved(error) from error
         return now(f"the configuration is saved in {context.state.path}")
     try:
-        await context.world.in_thread(write_whole, Path(args["file"]), as_text(root))
+        await context.world.in_thread(_write_copy, Path(args["file"]), as_text(root))
     except OSError as error:
         raise OperationError(f"{args['file']} can't be written: {error.strerror}") from error
     return now(f"the configuration is saved in {args['file']}")
+
+
+def _write_copy(path: Path, text: str) -> None:
+    """A device or a pipe of that name stays what it is: a rename would put a file in its place."""
+    if path.exists() and not path.is_file():
+        raise OperationError(f"{path} is no regular file, and a copy would take its place; name another")
+    write_whole(path, text)
 
 
 async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

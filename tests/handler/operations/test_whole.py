@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_lios_file_is_restored_into_the_engine(tmp_path: Path) -> None:
         assert protected == [3]
         again = await desk.do("restore", file=str(file), source="lio")
         assert not again["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
+def test_a_copy_takes_the_place_of_a_regular_file_alone(tmp_path: Path) -> None:
+    """By its name a device, too, can be renamed over: `save /dev/null` would leave the host without one."""
+
+    async def scenario(desk: Desk) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to(tmp_path / "pipe")
+        for name in ("pipe", "link"):
+            assert "is no regular file" in await desk.refused("save", file=str(tmp_path / name))
+        assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+        assert "is no regular file" in await desk.refused("save", file=str(tmp_path))
+        (tmp_path / "copy").write_text("an older one")
+        await desk.do("save", file=str(tmp_path / "copy"))
+        assert json.loads((tmp_path / "copy").read_text())["targets"] == []
 
     run_desk(tmp_path, scenario)
 
