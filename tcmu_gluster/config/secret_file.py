@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import stat
 import sys
@@ -16,8 +17,15 @@ STANDARD_INPUT = Path("-")
 def read_secret(file: Path) -> str:
     """The first line of a file that only its owner can read; '-' is standard input, and pipes will do, too.
 
+    At a terminal it is asked for, and what is typed is not shown.
+
     Raises ConfigError with the reason, and never with what the file holds.
     """
+    if file == STANDARD_INPUT and sys.stdin.isatty():
+        try:
+            return _first_line(getpass.getpass("password (it is not shown): ").encode(), "what was typed")
+        except EOFError:
+            raise ConfigError("no password was typed") from None
     if file == STANDARD_INPUT:
         return _first_line(sys.stdin.readline(LONGEST_FILE_BYTES + 1).encode(), "standard input")
     try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import pty
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -50,6 +54,42 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         read_secret(written(tmp_path, b"x" * 5000))
     with pytest.raises(ConfigError, match="not text"):
         read_secret(written(tmp_path, b"\xff\xfe secret"))
+
+
+ASK = """
+from pathlib import Path
+from tcmu_gluster.config.secret_file import read_secret
+try:
+    print("length", len(read_secret(Path("-"))))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (SECRET + "\n", f"length {len(SECRET)}"),
+        ("\n", "ConfigError the first line of what was typed is empty"),
+        ("\x04", "ConfigError no password was typed"),
+    ],
+)
+def test_at_a_terminal_it_is_asked_for_and_not_shown(typed: str, said: str) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", ASK], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as child:
+        os.close(theirs)
+        seen = b""
+        while b"not shown): " not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, typed.encode())
+        with contextlib.suppress(OSError):  # Linux says EIO when the last one has left the terminal
+            while data := os.read(ours, 4096):
+                seen += data
+        assert child.wait(60) == 0
+    os.close(ours)
+    assert said in seen.decode() and SECRET not in seen.decode()
 
 
 def test_standard_input_and_pipes_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
