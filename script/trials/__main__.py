@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script.trials import changed_volume, power_cut, returning_brick, soak, storage
+from script.trials import changed_volume, moving_bricks, power_cut, returning_brick, soak, storage
 
 
 def main() -> int:
@@ -40,6 +40,10 @@ def main() -> int:
     one.add_argument("--processes", type=int, default=4, help="each change is a chance for each of them")
     one.add_argument("--plain", action="store_true", help="libgfapi follows the changes by itself: processes die")
     one.set_defaults(run=changed_volume.main)
+    one = trials.add_parser("moving-bricks", help="bricks are replaced and added under sessions that write and verify")
+    one.add_argument("--rounds", type=int, default=1)
+    one.add_argument("--hasty", action="store_true", help="a replica is added while self-heal runs: it may miss writes")
+    one.set_defaults(run=moving_bricks.main)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

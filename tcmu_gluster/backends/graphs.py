@@ -37,7 +37,7 @@ from tcmu_gluster.native.libgfapi import File, Volume
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
-"""How often the description is looked at: a copy within the process (40 us)."""
+"""How often the description is looked at: a copy within the process (20 us)."""
 AGAIN_SECONDS: Final = 1.0
 """How often what did not work is tried again, and what is left of older connections is looked at."""
 SHARD: Final = "type features/shard"

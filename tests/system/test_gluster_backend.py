@@ -286,9 +286,9 @@ def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
     server.gluster("volume", "profile", "three", "start")
     file = volume.open("/delayed", os.O_RDWR | os.O_CREAT)
 
-    def option(translator: str, key: str) -> str:
+    def option(translator: str, key: str, on: Volume = volume) -> str:
         path = f"/.meta/graphs/active/three-{translator}/options/{key}"
-        with volume.open(path, os.O_RDONLY) as file:
+        with on.open(path, os.O_RDONLY) as file:
             return file.pread(100, 0).decode().strip()
 
     def judge() -> None:
@@ -312,6 +312,9 @@ def test_the_running_graph_obeys_our_options_whatever_the_volume_says(server):
         time.sleep(0.2)
     volume.stat("/")  # whoever asks next is the one that goes over to it
     judge()
+    fixed = volume.fixed(volume.volfile()).mount()  # as data have it: what is read on the next one was written through
+    assert option("write-behind", "pass-through", fixed) == option("io-threads", "pass-through", fixed) == "true"
+    assert option("replicate-0", "post-op-delay-secs", fixed) == "0"
     file.close()
 
 

@@ -75,6 +75,14 @@ def test_a_volume_that_changes_ends_no_process_and_no_read() -> None:
 @pytest.mark.full
 @pytest.mark.gluster
 @pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")
+def test_bricks_that_are_replaced_and_added_lose_nothing() -> None:
+    status, out = trial("moving-bricks")
+    assert status == 0 and ", 0 lost, torn or invented" in out, out
+
+
+@pytest.mark.full
+@pytest.mark.gluster
+@pytest.mark.skipif(bool(_NO_GLUSTER), reason=_NO_GLUSTER or "-")
 def test_without_our_option_it_does() -> None:
     status, out = trial("returning-brick", "--rounds", "1", "--plain")
     assert status == 1 and ", 0 of them" not in out and "had been overwritten before" in out, out
