@@ -203,10 +203,12 @@ class OpenFile:
 
     users       calls outside the completion queue that need it open
     unflushed   it may have carried writes that only its own fsync makes durable
+    trouble     why not, as it was last told
     """
 
     def __init__(self, graph: Graph, file: File) -> None:
-        self.graph, self.file, self.users, self.unflushed = graph, file, 0, False
+        self.graph, self.file, self.users = graph, file, 0
+        self.unflushed, self.trouble = False, ""
 
 
 class Handles:
@@ -315,10 +317,20 @@ class Handles:
 
         def flushed(outcome: Any) -> None:
             opened.unflushed = isinstance(outcome, OSError) and outcome.errno not in MEANS_LOST_DATA
+            if opened.unflushed and str(outcome) != opened.trouble:
+                opened.trouble = str(outcome)
+                log.warning(
+                    "%s: what was written on an old connection is not flushed, and no flush succeeds until its bricks "
+                    "answer (see gluster volume status): %s",
+                    opened.file.name,
+                    outcome,
+                )
 
         if not self._is_closed and opened.unflushed:
-            with contextlib.suppress(OSError):  # not now: it is tried again
+            try:
                 self._flush(opened.file, flushed)
+            except OSError as error:
+                flushed(error)
 
     def _offer(self, opened: OpenFile) -> None:
         """Hand it to the loop: only there is the handle changed that submissions use. Raises OSError after close()."""

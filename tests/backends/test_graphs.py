@@ -353,6 +353,33 @@ def test_a_sharded_volumes_old_handle_ends_after_a_flush_of_its_own_which_follow
     assert old.volume.ended
 
 
+def test_an_old_connection_that_cannot_flush_is_told_once(sharded, mounted, loop, caplog):
+    disk = Disk(mounted, loop)
+    change(sharded, mounted, loop, SHARDED % "second")
+    for _ in range(3):
+        mounted.end_old()
+        loop.turn()
+        disk.flushed(OSError(errno.ENOTCONN, "not connected"))
+    assert caplog.text.count("no flush succeeds until its bricks answer") == 1
+
+
+def test_a_last_flush_that_is_refused_is_tried_again(sharded, mounted, loop, monkeypatch):
+    disk = Disk(mounted, loop)
+    old = disk.used
+    change(sharded, mounted, loop, SHARDED % "second")
+    refusals = [OSError(errno.EAGAIN, "too many"), OSError(errno.EIO, "lost")]
+
+    def refuse(file, done) -> None:
+        raise refusals.pop(0)
+
+    monkeypatch.setattr(disk.handles, "_flush", refuse)
+    for refused in (True, False):  # EIO is remembered by the backend, which has judged it
+        mounted.end_old()
+        loop.turn()
+        assert disk.handles.unflushed() == ([old] if refused else [])
+    assert not refusals
+
+
 def test_a_flush_that_says_that_data_are_lost_is_the_last_one_there(sharded, mounted, loop):
     """The error is used up, and the backend has noted it for every later flush."""
     disk = Disk(mounted, loop)
