@@ -80,6 +80,19 @@ class TestJudge:
         with pytest.raises(Violation):
             judge(*registered, ("end", 3, (GOOD, 0)))
 
+    def test_a_write_that_was_there_before_the_reservation_may_still_be_done_after_it(self):
+        steps = [
+            ("begin", 1, Op(0, "REGISTER")), ("end", 1, (GOOD, 0)), ("begin", 2, write(9, 1)),
+            ("begin", 3, Op(0, "RESERVE", type=WRITE_EXCLUSIVE)), ("end", 3, (GOOD, 0)),
+            ("begin", 4, read()), ("end", 4, (GOOD, 0)),
+        ]  # fmt: skip
+        judge(*steps, ("end", 2, (GOOD, 0)), ("begin", 5, read()), ("end", 5, (GOOD, 9)))
+        judge(*steps, ("end", 2, (CONFLICT, 0)), ("begin", 5, read()), ("end", 5, (GOOD, 0)))
+        with pytest.raises(Violation):
+            judge(*steps, ("end", 2, (GOOD, 0)), ("begin", 5, read()), ("end", 5, (GOOD, 0)))
+        with pytest.raises(Violation):
+            judge(*steps, ("begin", 5, write(7, 1)), ("end", 5, (GOOD, 0)))
+
     def test_what_was_preempted_is_heard_of_once(self):
         steps = [
             ("begin", 1, Op(0, "REGISTER")), ("end", 1, (GOOD, 0)), ("begin", 2, Op(1, "REGISTER")),

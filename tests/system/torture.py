@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional
 
@@ -73,6 +73,17 @@ def apply(state: State, op: Op) -> tuple[State, Outcome]:
     if waiting:
         return state._replace(attentions=_put(state.attentions, op.who, waiting[1:])), (CHECK_CONDITION, waiting[0])
     return RULES[op.kind](state, op)
+
+
+def passes(state: State, op: Op) -> bool:
+    """Whether a command on blocks gets past attentions and reservations now."""
+    return not state.attentions[op.who] and not _refused(state, op, op.kind != "READ")
+
+
+def finish(state: State, op: Op) -> tuple[State, Outcome]:
+    """What becomes of the blocks, and what is answered, by a command that has passed."""
+    after, outcome = RULES[op.kind](state._replace(holder=op.who), op)
+    return after._replace(holder=state.holder), outcome
 
 
 def _put(pair: Any, index: int, value: Any) -> Any:
@@ -167,17 +178,23 @@ ON_BLOCKS = ("READ", "WRITE", "WRITE ATOMIC", "COMPARE AND WRITE")
 
 
 class World(NamedTuple):
-    """One way it may have been: the state, and the outcomes of outstanding commands that were done already."""
+    """One way it may have been.
+
+    done      the outcomes of outstanding commands that were done already
+    passed    outstanding commands that no reservation or attention stops any more, not done yet: a reservation
+              need not apply to what was there before it was granted.  Source: SPC-4, reservations.
+    """
 
     state: State
-    done: frozenset[tuple[int, Outcome]]
+    done: frozenset[tuple[int, Outcome]] = frozenset()
+    passed: frozenset[int] = frozenset()
 
 
 @dataclass
 class Judge:
     """Follows every possible world. Commands are told when they begin, and when they end with their outcome."""
 
-    worlds: set[World] = field(default_factory=lambda: {World(State(), frozenset())})
+    worlds: set[World] = field(default_factory=lambda: {World(State())})
     outstanding: dict[int, Op] = field(default_factory=dict)
     most_worlds: int = 1
 
@@ -190,7 +207,9 @@ class Judge:
         op = self.outstanding[number]
         reached = self._closure(number, op)
         self.worlds = {
-            World(world.state, world.done - {(number, outcome)}) for world in reached if (number, outcome) in world.done
+            world._replace(done=world.done - {(number, outcome)})
+            for world in reached
+            if (number, outcome) in world.done
         }
         if not self.worlds:
             possible = sorted({done for world in reached for index, done in world.done if index == number})
@@ -207,14 +226,25 @@ class Judge:
             numbers = {index for index, _ in world.done}
             if number in numbers:
                 continue  # what comes after it can be done when its own answer comes
-            for index in matter:
-                if index not in numbers:
-                    state, outcome = apply(world.state, self.outstanding[index])
-                    following = World(state, world.done | {(index, outcome)})
-                    if following not in reached:
-                        reached.add(following)
-                        fresh.append(following)
+            for following in self._next(world, [index for index in matter if index not in numbers]):
+                if following not in reached:
+                    reached.add(following)
+                    fresh.append(following)
         return reached
+
+    def _next(self, world: World, undone: list[int]) -> Iterator[World]:
+        """What may happen next: one of the commands is done, or passes while a reservation may still come."""
+        ops = {index: self.outstanding[index] for index in undone}
+        reserving = any(op.kind not in ON_BLOCKS for op in ops.values())
+        for index, op in ops.items():
+            if index in world.passed:
+                state, outcome = finish(world.state, op)
+                yield World(state, world.done | {(index, outcome)}, world.passed - {index})
+                continue
+            state, outcome = apply(world.state, op)
+            yield World(state, world.done | {(index, outcome)}, world.passed)
+            if reserving and op.kind in ON_BLOCKS and passes(world.state, op):
+                yield world._replace(passed=world.passed | {index})
 
     def _what_matters(self, op: Op) -> list[int]:
         """Commands on other blocks commute with it; reservations and attentions matter to everything."""
@@ -397,7 +427,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--uri", default="memory:torture?size=1M")
+    parser.add_argument("--uri", default="memory:torture?size=1M", help="a file of 1 MiB, if it is file://")
     given = parser.parse_args(arguments)
     print(f"seed {given.seed}")
     print(torture(given.seconds, given.seed, given.uri))
