@@ -332,6 +332,11 @@ class Configuration:
             if int(mapped["tpg_lun"]) in luns
         }
 
+    def shown_to(self, iqn: str, initiator: str, lun: int) -> tuple[int, bool]:
+        """A LUN that is mapped for an initiator, as it sees it: (number, write protected)."""
+        mapped = self._acl(iqn, initiator)["mapped_luns"]
+        return next((int(one["index"]), bool(one.get("write_protect"))) for one in mapped if one.get("tpg_lun") == lun)
+
     # -- who may log in -----------------------------------------------------------------------------------------------
 
     def rules(self, iqn: str) -> list[AccessRule]:

@@ -145,11 +145,14 @@ async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dic
         raise UsageError("--read-only goes with --for; what nobody may write is made with disk create --read-only")
     wanted = context.configuration.copy()
     lun, changed = wanted.map_lun(iqn, name, args["lun"], args["initiator"], read_only=args["read_only"])
-    whom = f" for {args['initiator']}" if args["initiator"] else ""
-    protected = args["initiator"] and wanted.visible_luns(iqn, args["initiator"])[lun][1]
+    whom = ""
+    if args["initiator"]:
+        shown_as, protected = wanted.shown_to(iqn, args["initiator"], lun)
+        otherwise = "" if shown_as == lun else f", which sees it as LUN {shown_as}"
+        whom = f" for {args['initiator']}{otherwise}{', read-only' if protected else ''}"
     if changed:
         await context.change(wanted)
-    return now(f"disk {name} is LUN {lun} of {iqn}{whom}{', read-only' if protected else ''}", changed, lun=lun)
+    return now(f"disk {name} is LUN {lun} of {iqn}{whom}", changed, lun=lun)
 
 
 async def unmap_lun(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:

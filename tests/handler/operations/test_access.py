@@ -231,6 +231,21 @@ def test_an_initiator_sees_and_writes_what_is_mapped_for_it(tmp_path: Path) -> N
     run_desk(tmp_path, scenario)
 
 
+def test_a_disk_that_an_initiator_sees_under_another_number_is_mapped_already(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri="memory:a", size="1M")
+        await desk.do("target.create", target=IQN)
+        await desk.do("lun.map", target=IQN, disk="a")
+        await desk.do("acl.allow", target=IQN, rule=HOST)
+        await desk.do("lun.unmap", target=IQN, lun=0, initiator=HOST)
+        await desk.do("acl.map", target=IQN, initiator=HOST, lun=0, shown_as=2, read_only=True)
+        said = await desk.do("lun.map", target=IQN, disk="a", initiator=HOST)
+        assert (said["changed"], said["lun"]) == (False, 0)
+        assert said["now"].endswith(f"disk a is LUN 0 of {IQN} for {HOST}, which sees it as LUN 2, read-only")
+
+    run_desk(tmp_path, scenario)
+
+
 def test_a_map_that_changes_reaches_who_is_logged_in(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         for name in ("a", "b"):
