@@ -75,7 +75,7 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
                              "part; leave --from out to take what is there")  # fmt: skip
     found, skipped = convert(taken_over(root, context.configuration))
     wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
-    changed = wanted.root != context.configuration.root
+    changed = _said(wanted.root) != _said(context.configuration.root)
     if changed:
         await context.change(wanted)
     counts = f"{counted(len(list(wanted.targets())), 'target')} and {counted(len(list(wanted.disks())), 'disk')}"
@@ -83,6 +83,12 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
     notes = [f"skipped: {sentence}" for sentence in skipped]
     notes += [f"disk {name} waits: {context.engine.disks[name].reason}" for name in waiting]
     return now(f"the engine has {counts}", changed, warnings=notes)
+
+
+def _said(root: Object) -> Object:
+    """Without what is empty: that says as little as its absence."""
+    ours = {key: value for key, value in root[OURS].items() if value != {}}
+    return {**{key: value for key, value in root.items() if value != []}, OURS: ours}
 
 
 def taken_over(root: Object, present: Configuration) -> Object:

@@ -324,6 +324,17 @@ def test_clear_forgets_discoverys_password_as_targetcli_does(tmp_path: Path) -> 
     run_desk(tmp_path, scenario)
 
 
+def test_a_restore_of_nothing_to_an_engine_that_was_cleared_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("save", file=str(tmp_path / "empty.json"))
+        await desk.do("chap.set", discovery=True, user="who", password="twelve-bytes-or-more")
+        await desk.do("clear", confirm=True)
+        again = await desk.do("restore", file=str(tmp_path / "empty.json"), clear_existing=True)
+        assert not again["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
 def test_a_restore_brings_discoverys_password_unless_there_is_one(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         file = str(tmp_path / "kept.json")
