@@ -210,7 +210,7 @@ def whole_life(cli: Cli, node: str, create: str) -> None:
     wait_for("the daemon has let it go", lambda: daemon.ask("status")["lio"]["disks"] == 0)
 
 
-@scenario(limit=900)
+@scenario(job="many", limit=900)
 def a_disks_whole_life_beside_tcmu_runner_in_both_orders() -> None:
     """The same with saving, clearing, restoring and an export over iSCSI, by plain targetcli and by ours."""
     daemon.uri("life")
