@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
@@ -17,6 +18,9 @@ from ..portal_group import asked_apart, is_enabled
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, counted, now, unsaved
+
+UNORDERED = ("storage_objects", "targets", "luns", "node_acls", "mapped_luns")
+"""Lists whose order says nothing."""
 
 
 async def save(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -85,10 +89,18 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
     return now(f"the engine has {counts}", changed, warnings=notes)
 
 
-def _said(root: Object) -> Object:
-    """Without what is empty: that says as little as its absence."""
+def _said(root: Object) -> Any:
+    """Without what is empty, that says as little as its absence, and without the order in which things were made."""
     ours = {key: value for key, value in root[OURS].items() if value != {}}
-    return {**{key: value for key, value in root.items() if value != []}, OURS: ours}
+    return _in_order({**{key: value for key, value in root.items() if value != []}, OURS: ours})
+
+
+def _in_order(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _in_order(one, name) for name, one in value.items()}
+    if isinstance(value, list) and key in UNORDERED:
+        return sorted(map(_in_order, value), key=lambda one: json.dumps(one, sort_keys=True))
+    return value
 
 
 def taken_over(root: Object, present: Configuration) -> Object:

@@ -335,6 +335,19 @@ def test_a_restore_of_nothing_to_an_engine_that_was_cleared_changes_nothing(tmp_
     run_desk(tmp_path, scenario)
 
 
+def test_a_restore_of_what_is_there_in_another_order_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        for iqn in (IQN, f"{IQN}:2"):
+            await desk.do("target.create", target=iqn)
+        await desk.do("save", file=str(tmp_path / "both.json"))
+        await desk.do("target.delete", target=IQN)
+        await desk.do("target.create", target=IQN)
+        again = await desk.do("restore", file=str(tmp_path / "both.json"), clear_existing=True)
+        assert not again["changed"]
+
+    run_desk(tmp_path, scenario)
+
+
 def test_a_restore_brings_discoverys_password_unless_there_is_one(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         file = str(tmp_path / "kept.json")
