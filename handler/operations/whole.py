@@ -92,7 +92,14 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
 def _said(root: Object) -> Any:
     """Without what is empty, that says as little as its absence, and without the order in which things were made."""
     ours = {key: value for key, value in root[OURS].items() if value != {}}
-    return _in_order({**{key: value for key, value in root.items() if value != []}, OURS: ours})
+    said = {**root, OURS: ours}
+    if isinstance(said.get("fabric_modules"), list):
+        said["fabric_modules"] = list(filter(_asks_something, said["fabric_modules"]))
+    return _in_order({key: value for key, value in said.items() if value != []})
+
+
+def _asks_something(fabric: Any) -> bool:
+    return not isinstance(fabric, dict) or any(value for key, value in fabric.items() if key != "name")
 
 
 def _in_order(value: Any, key: str = "") -> Any:
