@@ -55,7 +55,7 @@ async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[
     wanted = context.configuration.copy()
     counts = len(list(wanted.targets())), len(list(wanted.disks()))
     wanted.clear()
-    changed = wanted.root != context.configuration.root
+    changed = _said(wanted.root) != _said(context.configuration.root)
     if changed:
         await context.change(wanted)
     return now(

@@ -335,6 +335,7 @@ def test_a_restore_of_nothing_to_an_engine_that_was_cleared_changes_nothing(tmp_
         await desk.do("chap.clear", discovery=True)
         again = await desk.do("restore", file=str(tmp_path / "empty.json"), clear_existing=True)
         assert not again["changed"]
+        assert not (await desk.do("clear", confirm=True))["changed"]
 
     run_desk(tmp_path, scenario)
 
