@@ -79,6 +79,7 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
                              "part; leave --from out to take what is there")  # fmt: skip
     found, skipped = convert(taken_over(root, context.configuration))
     wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
+    _keep_sizes(wanted, context.configuration)
     changed = _said(wanted.root) != _said(context.configuration.root)
     if changed:
         await context.change(wanted)
@@ -89,13 +90,25 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
     return now(f"the engine has {counts}", changed, warnings=notes)
 
 
+def _keep_sizes(wanted: Configuration, present: Configuration) -> None:
+    """A disk that is open has the size of its data, whatever is said of it."""
+    sizes = {disk.get("config"): disk["size"] for disk in present.disks() if "size" in disk}
+    for disk in wanted.disks():
+        if disk.get("config") in sizes:
+            disk["size"] = sizes[disk["config"]]
+
+
 def _said(root: Object) -> Any:
     """Without what is empty, that says as little as its absence, and without the order in which things were made."""
-    ours = {key: value for key, value in root[OURS].items() if value != {}}
+    ours = {key: _full(value) for key, value in root[OURS].items() if _full(value) != {}}
     said = {**root, OURS: ours}
     if isinstance(said.get("fabric_modules"), list):
         said["fabric_modules"] = list(filter(_asks_something, said["fabric_modules"]))
     return _in_order({key: value for key, value in said.items() if value != []})
+
+
+def _full(kept: Any) -> Any:
+    return {name: one for name, one in kept.items() if one not in ([], {})} if isinstance(kept, dict) else kept
 
 
 def _asks_something(fabric: Any) -> bool:

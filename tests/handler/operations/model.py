@@ -231,7 +231,9 @@ class Model:
         found = copy.deepcopy(saved)
         assert found is not None
         if clear_existing:
-            self.disks, self.targets, self.discovery = found.disks, found.targets, found.discovery
+            sizes = dict(self.disks.values())  # data that is there keeps its own
+            self.disks = {name: (uri, sizes.get(uri, size)) for name, (uri, size) in found.disks.items()}
+            self.targets, self.discovery = found.targets, found.discovery
             return
         for name, (uri, size) in found.disks.items():
             if name in self.disks:
