@@ -63,15 +63,10 @@ class Configuration:
         self.root["targets"] = [target for target in self.root["targets"] if target not in targets]
         self.root["storage_objects"] = [one for one in self.root["storage_objects"] if one not in disks]
         ours = self.root[OURS]
-        ours.update({key: {} for key in (*OF_TARGETS, "accounts", "moved") if key in ours})
         ours.pop("moving", None)
-        ours.update({"portals": []} if "portals" in ours else {})
-        fabric = self.fabric()
-        if fabric is not None:  # as targetcli's clearconfig does; what stands beside it was not said by us
-            for key in [key for key in fabric if key.startswith("discovery_")]:
-                del fabric[key]
-            if set(fabric) == {"name"}:
-                self.root["fabric_modules"].remove(fabric)
+        there = [key for key in (*OF_TARGETS, "accounts", "moved", "portals") if key in ours]
+        ours.update({key: [] if key == "portals" else {} for key in there})
+        self.forget_discovery()
 
     # -- disks --------------------------------------------------------------------------------------------------------
 
@@ -332,11 +327,6 @@ class Configuration:
             if int(mapped["tpg_lun"]) in luns
         }
 
-    def shown_to(self, iqn: str, initiator: str, lun: int) -> tuple[int, bool]:
-        """A LUN that is mapped for an initiator, as it sees it: (number, write protected)."""
-        mapped = self._acl(iqn, initiator)["mapped_luns"]
-        return next((int(one["index"]), bool(one.get("write_protect"))) for one in mapped if one.get("tpg_lun") == lun)
-
     # -- who may log in -----------------------------------------------------------------------------------------------
 
     def rules(self, iqn: str) -> list[AccessRule]:
@@ -415,6 +405,15 @@ class Configuration:
                 self.root["fabric_modules"] = []
             self.root["fabric_modules"].append(fabric)
         return fabric
+
+    def forget_discovery(self) -> None:
+        """No password for discovery, as targetcli's clearconfig does it: what stands beside it was not said by us."""
+        fabric = self.fabric()
+        if fabric is not None:
+            for key in [key for key in fabric if key.startswith("discovery_")]:
+                del fabric[key]
+            if set(fabric) == {"name"}:
+                self.root["fabric_modules"].remove(fabric)
 
 
 def _map(acl: Object, lun: int, disk: str, read_only: bool) -> bool:

@@ -131,6 +131,12 @@ def unmap_for(configuration: Configuration, iqn: str, initiator: str, shown_as: 
     return len(acl["mapped_luns"]) != len(before)
 
 
+def shown_to(configuration: Configuration, iqn: str, initiator: str, lun: int) -> tuple[int, bool]:
+    """A LUN that is mapped for an initiator, as it sees it: (number, write protected)."""
+    mapped = configuration.credentials(iqn, initiator)["mapped_luns"]
+    return next((int(one["index"]), bool(one.get("write_protect"))) for one in mapped if one.get("tpg_lun") == lun)
+
+
 # -- the whole, as it is shown ----------------------------------------------------------------------------------------
 
 

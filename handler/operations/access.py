@@ -98,11 +98,8 @@ async def clear_chap(context: Context, args: dict[str, Any], report: Report) -> 
     _check_place(args)
     wanted = context.configuration.copy()
     if args["discovery"]:
-        place = wanted.make_fabric()
-        changed = any(place.get(key) for key in DISCOVERY_KEYS)
-        for key in DISCOVERY_KEYS:
-            place.pop(key, None)
-        place["discovery_enable_auth"] = False
+        changed = any((wanted.fabric() or {}).get(key) for key in DISCOVERY_KEYS)
+        wanted.forget_discovery()
     else:
         place, group = wanted.credentials(iqn, initiator), wanted.group(iqn)
         changed = any(place.get(key) for key in CHAP_KEYS)

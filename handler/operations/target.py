@@ -12,7 +12,7 @@ from tcmu_gluster.control.operations import UsageError
 from tcmu_gluster.errors import OperationError
 
 from ..engine_disk import EngineDisk
-from ..portal_group import ALUA, alua_of, is_enabled, set_alua
+from ..portal_group import ALUA, alua_of, is_enabled, set_alua, shown_to
 from ..targets import EngineTarget
 from .context import Context, Report, now
 
@@ -147,7 +147,7 @@ async def map_lun(context: Context, args: dict[str, Any], report: Report) -> dic
     lun, changed = wanted.map_lun(iqn, name, args["lun"], args["initiator"], read_only=args["read_only"])
     whom = ""
     if args["initiator"]:
-        shown_as, protected = wanted.shown_to(iqn, args["initiator"], lun)
+        shown_as, protected = shown_to(wanted, iqn, args["initiator"], lun)
         otherwise = "" if shown_as == lun else f", which sees it as LUN {shown_as}"
         whom = f" for {args['initiator']}{otherwise}{', read-only' if protected else ''}"
     if changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
@@ -15,12 +14,10 @@ from tcmu_gluster.foreign import saveconfig
 
 from ..configuration import OF_TARGETS, OURS, PLUGIN, Configuration, Object, switched_on
 from ..portal_group import asked_apart, is_enabled
+from ..sameness import say_the_same
 from ..schema import ACCESS, TARGET, wrong_in
 from ..state import as_text, read_object, state_id_of, write_whole
 from .context import Context, Report, counted, now, unsaved
-
-UNORDERED = ("storage_objects", "targets", "luns", "node_acls", "mapped_luns")
-"""Lists whose order says nothing."""
 
 
 async def save(context: Context, args: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -55,7 +52,7 @@ async def clear(context: Context, args: dict[str, Any], report: Report) -> dict[
     wanted = context.configuration.copy()
     counts = len(list(wanted.targets())), len(list(wanted.disks()))
     wanted.clear()
-    changed = _said(wanted.root) != _said(context.configuration.root)
+    changed = not say_the_same(wanted, context.configuration)
     if changed:
         await context.change(wanted)
     return now(
@@ -80,7 +77,7 @@ async def restore(context: Context, args: dict[str, Any], report: Report) -> dic
     found, skipped = convert(taken_over(root, context.configuration))
     wanted = found if args["clear_existing"] or args["file"] is None else merged(context.configuration, found)
     _keep_sizes(wanted, context.configuration)
-    changed = _said(wanted.root) != _said(context.configuration.root)
+    changed = not say_the_same(wanted, context.configuration)
     if changed:
         await context.change(wanted)
     counts = f"{counted(len(list(wanted.targets())), 'target')} and {counted(len(list(wanted.disks())), 'disk')}"
@@ -96,31 +93,6 @@ def _keep_sizes(wanted: Configuration, present: Configuration) -> None:
     for disk in wanted.disks():
         if disk.get("config") in sizes:
             disk["size"] = sizes[disk["config"]]
-
-
-def _said(root: Object) -> Any:
-    """Without what is empty, that says as little as its absence, and without the order in which things were made."""
-    ours = {key: _full(value) for key, value in root[OURS].items() if _full(value) != {}}
-    said = {**root, OURS: ours}
-    if isinstance(said.get("fabric_modules"), list):
-        said["fabric_modules"] = list(filter(_asks_something, said["fabric_modules"]))
-    return _in_order({key: value for key, value in said.items() if value != []})
-
-
-def _full(kept: Any) -> Any:
-    return {name: one for name, one in kept.items() if one not in ([], {})} if isinstance(kept, dict) else kept
-
-
-def _asks_something(fabric: Any) -> bool:
-    return not isinstance(fabric, dict) or any(value for key, value in fabric.items() if key != "name")
-
-
-def _in_order(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {name: _in_order(one, name) for name, one in value.items()}
-    if isinstance(value, list) and key in UNORDERED:
-        return sorted(map(_in_order, value), key=lambda one: json.dumps(one, sort_keys=True))
-    return value
 
 
 def taken_over(root: Object, present: Configuration) -> Object:

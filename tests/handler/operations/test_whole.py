@@ -353,6 +353,20 @@ def test_a_restore_of_what_is_there_in_another_order_changes_nothing(tmp_path: P
     run_desk(tmp_path, scenario)
 
 
+def test_a_disk_that_is_open_keeps_the_size_of_its_data(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.do("disk.create", name="a", uri="memory:sized", size="64K")
+        await desk.do("save", file=str(tmp_path / "large.json"))
+        await desk.do("disk.delete", name="a")
+        await desk.do("disk.create", name="a", uri="memory:sized", size="32K")
+        again = await desk.do("restore", file=str(tmp_path / "large.json"), clear_existing=True)
+        assert not again["changed"]
+        (disk,) = desk.saved()["storage_objects"]
+        assert disk["size"] == (await desk.do("disk.show", name="a"))["size_bytes"] == 32 << 10
+
+    run_desk(tmp_path, scenario)
+
+
 def test_a_restore_brings_discoverys_password_unless_there_is_one(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         file = str(tmp_path / "kept.json")
