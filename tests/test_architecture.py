@@ -298,7 +298,7 @@ def test_file_of(module: Module) -> Path:
 
 
 # pytest would take the helper above for a test.
-test_file_of.__test__ = False  # type: ignore[attr-defined]
+test_file_of.__test__ = False
 
 
 def test_every_module_has_its_tests() -> None:

@@ -11,7 +11,6 @@ import threading
 
 import pytest
 
-from tcmu_gluster import native
 from tcmu_gluster.backends import gfapi as gfapi_module
 from tcmu_gluster.backends import volumes
 from tcmu_gluster.backends.base import PENDING, Allocation, Extent, Space
@@ -19,10 +18,10 @@ from tcmu_gluster.backends.gfapi import GfapiBackend
 from tcmu_gluster.backends.graphs import MountedVolume
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 from tests.doubles.backend_loop import BackendLoop
 
-_reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+pytestmark = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 MIB = 1 << 20
 _names = itertools.count()

@@ -6,16 +6,15 @@ import socket
 
 import pytest
 
-from tcmu_gluster import native
 from tcmu_gluster.backends.volume_files import open_file
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.connect import Server
 from tcmu_gluster.native.libgfapi import Volume
 from tcmu_gluster.native.symbols import Gfapi
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 
-_reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+pytestmark = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 MIB = 1 << 20
 

@@ -32,7 +32,7 @@ class Daemon:
 
 def do(daemon: Daemon, line: str) -> str:
     options = parse(["--lld", "iscsi", *line.split()])
-    return HANDLERS[options.mode, options.op](Tgtadm(daemon), options)  # type: ignore[arg-type]
+    return HANDLERS[options.mode, options.op](Tgtadm(daemon), options)
 
 
 @pytest.mark.parametrize(

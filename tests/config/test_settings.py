@@ -11,7 +11,7 @@ from tcmu_gluster.errors import ConfigError
 
 
 def origin_of(loaded: object, name: str) -> str:
-    return next(item.origin for item in loaded.origins if item.name == name)  # type: ignore[attr-defined]
+    return next(item.origin for item in loaded.origins if item.name == name)
 
 
 def test_defaults_of_root_and_of_a_user(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_silent_daemon_is_given_up_after_the_operations_limit(daemon: Callable
     def clock() -> float:
         return next(times)
 
-    path = daemon(lambda request: answered.set() or encode(Progress(99, {})))  # type: ignore[func-returns-value]
+    path = daemon(lambda request: answered.set() or encode(Progress(99, {})))
     with ControlClient(path, clock) as client, pytest.raises(DaemonUnreachable, match="within 60 seconds"):
         client.call("status")
     assert answered.is_set()

@@ -71,7 +71,7 @@ def test_any_arguments_are_checked_or_refused(name: str, data: st.DataObject) ->
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
 def test_rows_keep_the_tables_own_rules(operation: object) -> None:
-    row = OPERATIONS[operation.name]  # type: ignore[attr-defined]
+    row = OPERATIONS[operation.name]
     assert row.help.endswith(".") and 1 <= len(row.words) <= 2
     assert (row.shape is Shape.LIST) == bool(row.columns)
     positional = [argument for argument in row.arguments if argument.positional]

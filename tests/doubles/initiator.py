@@ -47,7 +47,7 @@ def encode(keys: dict[str, str]) -> bytes:
 
 def decode(data: bytes) -> list[tuple[str, str]]:
     """The pairs of a text."""
-    return [tuple(item.decode().split("=", 1)) for item in data.split(b"\0") if item]  # type: ignore[misc]
+    return [tuple(item.decode().split("=", 1)) for item in data.split(b"\0") if item]
 
 
 class Pdu:

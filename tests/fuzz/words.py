@@ -44,7 +44,7 @@ def control_lines(data: bytes) -> None:
         line = codec.encode(message)
         assert codec.decode(line) == message
         if isinstance(message, codec.Request):
-            refusals(lambda message=message: find(message.op).check(message.args))  # type: ignore[misc]
+            refusals(lambda message=message: find(message.op).check(message.args))
 
 
 def control_arguments(data: bytes) -> None:
@@ -76,7 +76,7 @@ def config_strings(data: bytes) -> None:
     for parse in (parse_backing, parse_cfgstring, parse_portal, parse_access_rule, parse_size, validate_iscsi_name,
                   validate_disk_name):  # fmt: skip
         try:
-            value = parse(text)  # type: ignore[operator]
+            value = parse(text)
         except ConfigError as error:
             assert "\n" not in str(error)
             continue
@@ -85,7 +85,7 @@ def config_strings(data: bytes) -> None:
         elif parse is parse_cfgstring:
             assert parse(text) == value
         else:
-            assert parse(str(value)) == value, (value, str(value))  # type: ignore[operator]
+            assert parse(str(value)) == value, (value, str(value))
         if isinstance(value, Backing):
             config = to_cfgstring(value, "0123456789abcdef")
             assert len(config.encode()) <= LONGEST_CONFIG and not set(config) & set(":, \t\n")
@@ -176,6 +176,6 @@ def ask_everything(found: Configuration) -> None:
             found.allow(iqn, parse_access_rule(rule))
             found.deny(iqn, parse_access_rule(rule))
         for disk in list(found.disks())[:2]:
-            refusals(lambda iqn=iqn, disk=disk: found.map_lun(iqn, disk["name"], None, None))  # type: ignore[misc]
+            refusals(lambda iqn=iqn, disk=disk: found.map_lun(iqn, disk["name"], None, None))
         found.unmap_lun(iqn, 0, None)
         found.remove_target(iqn)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Optional
 
 from handler.accounts import Accounts
-from handler.iscsi_front import IscsiFront
+from handler.iscsi_front import IscsiFront, Peer
 from handler.targets import EngineTarget, TargetDirectory
 from tcmu_gluster.backends.base import Backend
 from tcmu_gluster.backends.memory import MemoryBackend
@@ -116,3 +116,13 @@ async def engine(
             client.close()
         await front.stop(0)
         unit.backend.close()
+
+
+@contextlib.asynccontextmanager
+async def one_initiator(**options: Any) -> AsyncIterator[tuple[Engine, Client, Peer]]:
+    """The same with an initiator that is logged in, and its side of the front."""
+    async with engine(**options) as running:
+        client = await running.connect()
+        await client.ready()
+        (peer,) = running.front.peers
+        yield running, client, peer

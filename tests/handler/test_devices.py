@@ -152,7 +152,7 @@ def test_a_removed_device_is_let_go_before_the_answer(tmp_path: Path) -> None:
         await desk.serving("gone")
         desk.host.remove("gone")
         assert desk.host.netlink is not None
-        await until(lambda: len(desk.host.netlink.replies) == 2)  # type: ignore[union-attr]
+        await until(lambda: len(desk.host.netlink.replies) == 2)
         assert desk.host.netlink.replies[1] == ("REMOVED_DEVICE", "gone", 0)
         assert device.mapped == 0 and desk.devices.devices == {}
 
@@ -202,7 +202,7 @@ def test_a_backing_that_is_not_there_fails_the_creation_where_the_kernel_waits(t
     async def scenario(desk: Desk) -> None:
         desk.fail = [OSError(errno.ENOENT, "No such volume")]
         desk.host.add("bad", MEMORY + "bad")
-        await until(lambda: desk.host.netlink.replies)  # type: ignore[union-attr]
+        await until(lambda: desk.host.netlink.replies)
         assert desk.host.netlink is not None
         assert desk.host.netlink.replies == [("ADDED_DEVICE", "bad", errno.ENOENT)]
 
@@ -279,13 +279,13 @@ def test_a_change_is_news_only_to_who_may_have_known_the_disk(tmp_path: Path, kn
         lio.write("info", f"Status: {'' if known else 'DE'}ACTIVATED  Max Queue Depth: 0  SectorSize: 512\n")
         await desk.serving("set")
         desk.host.reconfigure("set", write_cache=False)
-        await until(lambda: len(desk.host.netlink.replies) == 2)  # type: ignore[union-attr]
+        await until(lambda: len(desk.host.netlink.replies) == 2)
         first = lio.submit(TEST_UNIT_READY)
         await until(lambda: first.answer is not None)
         changed = first.answer.sense[12:14] if first.answer.status == 2 else b""
         assert changed == (b"\x2a\x01" if known else b"")  # MODE PARAMETERS CHANGED, SPC-4 5.11
         desk.host.reconfigure("set", write_cache=True)
-        await until(lambda: len(desk.host.netlink.replies) == 3)  # type: ignore[union-attr]
+        await until(lambda: len(desk.host.netlink.replies) == 3)
         second = lio.submit(TEST_UNIT_READY)
         await until(lambda: second.answer is not None)
         assert second.answer.sense[12:14] == b"\x2a\x01"
@@ -333,11 +333,11 @@ def test_a_grown_disk_is_checked_and_told(tmp_path: Path) -> None:
         device.backend.size_bytes = device.backend._store.size_bytes = SIZE
         desk.host.reconfigure("grow", size_bytes=SIZE)
         assert desk.host.netlink is not None
-        await until(lambda: len(desk.host.netlink.replies) == 2)  # type: ignore[union-attr]
+        await until(lambda: len(desk.host.netlink.replies) == 2)
         assert desk.host.netlink.replies[1] == ("RECONFIG_DEVICE", "grow", 0)
         assert device.unit.blocks == SIZE // 512
         desk.host.reconfigure("grow", size_bytes=2 * SIZE)
-        await until(lambda: len(desk.host.netlink.replies) == 3)  # type: ignore[union-attr]
+        await until(lambda: len(desk.host.netlink.replies) == 3)
         assert desk.host.netlink.replies[2] == ("RECONFIG_DEVICE", "grow", errno.EINVAL)
         assert device.unit.blocks == SIZE // 512
 
@@ -348,7 +348,7 @@ def test_other_reconfigurations(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         desk.host.add("set", MEMORY + "set")
         device = await desk.serving("set")
-        replies = desk.host.netlink.replies  # type: ignore[union-attr]
+        replies = desk.host.netlink.replies
         desk.host.reconfigure("set", write_cache=False)
         await until(lambda: len(replies) == 2)
         assert device.unit.durable_writes
@@ -377,7 +377,7 @@ def test_lost_announcements_are_made_good_by_looking(tmp_path: Path) -> None:
         await until(lambda: desk.devices.find("first") is None)
         assert (desk.host.parameters / "reset_netlink").read_text() == "1", "an answer may be missing for what was lost"
         assert (desk.host.parameters / "block_netlink").read_text() == "0"
-        assert desk.host.netlink.forgotten == 1  # type: ignore[union-attr]
+        assert desk.host.netlink.forgotten == 1
 
     run(tmp_path, scenario)
 

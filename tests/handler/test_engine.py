@@ -127,7 +127,7 @@ def test_a_disk_is_closed_when_storage_has_let_go_of_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         slow = SlowBackend(memory(64 << 10))
         closed: list[int] = []
-        slow.close = lambda: closed.append(len(slow.waiting))  # type: ignore[method-assign]
+        slow.close = lambda: closed.append(len(slow.waiting))
         engine = make_engine(tmp_path, open=lambda *args, **more: slow)
         wanted = Configuration()
         wanted.add_disk("a", "gluster/memory/a", 64 << 10, "serial")
@@ -153,7 +153,7 @@ def test_a_disk_is_closed_when_storage_has_let_go_of_it(tmp_path: Path) -> None:
 def test_a_failed_last_flush_is_not_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         backend = memory(64 << 10)
-        backend.flush = lambda done: OSError(errno.EIO, "Input/output error")  # type: ignore[method-assign,assignment,return-value]
+        backend.flush = lambda done: OSError(errno.EIO, "Input/output error")
         engine = make_engine(tmp_path, open=lambda *args, **more: backend)
         wanted = Configuration()
         wanted.add_disk("a", "gluster/memory/a", 64 << 10, "serial")

@@ -31,7 +31,7 @@ def host(tmp_path: Path) -> LioHost:
 
 def end_commands(host: LioHost, **more: object) -> list[str]:
     given = {"sysfs": host.sysfs, "parameters": host.parameters, "open_device": host.open_device, **more}
-    return first_aid.end_commands(host.core, **given)  # type: ignore[arg-type]
+    return first_aid.end_commands(host.core, **given)
 
 
 def test_rings_are_blocked_and_reset_with_busy_and_left_for_the_daemon(host: LioHost) -> None:

@@ -23,7 +23,7 @@ from tcmu_gluster.iscsi.chap import Account, credentials
 from tcmu_gluster.iscsi.pdu import Opcode
 from tcmu_gluster.iscsi.settings import DEFAULTS, Settings
 from tests.doubles.backends import SlowBackend
-from tests.handler.engine import engine
+from tests.handler.engine import engine, one_initiator
 
 
 def read_10(lba: int, blocks: int) -> bytes:
@@ -191,10 +191,8 @@ def test_slow_readers_of_one_address_take_only_its_share_of_the_memory():
 
 def test_how_slowly_a_peer_may_take_its_answers_is_a_setting():
     async def story():
-        async with engine(settings=Settings(slow_reader_seconds=2.0, slow_reader_bytes=1000)) as running:
-            client = await running.connect()
-            await client.ready()
-            (peer,) = running.front.peers
+        settings = Settings(slow_reader_seconds=2.0, slow_reader_bytes=1000)
+        async with one_initiator(settings=settings) as (running, _, peer):
             for taken, at, stays in ((0, 101.9, True), (1000, 102.0, True), (999, 102.0, False)):
                 peer.stuck_at, peer._taken_bytes, peer.connection._heard = 100.0, taken, 100.0
                 peer.look_at_clock(at)
@@ -205,10 +203,7 @@ def test_how_slowly_a_peer_may_take_its_answers_is_a_setting():
 
 def test_a_peer_that_takes_a_trickle_is_dropped_too_and_one_that_takes_enough_is_not():
     async def story():
-        async with engine() as running:
-            client = await running.connect()
-            await client.ready()
-            (peer,) = running.front.peers
+        async with one_initiator() as (running, _, peer):
             for taken, stays in ((DEFAULTS.slow_reader_bytes, True), (DEFAULTS.slow_reader_bytes - 1, False)):
                 peer.stuck_at, peer._taken_bytes = 100.0, taken
                 peer.connection._heard = 100.0
@@ -222,9 +217,7 @@ def test_a_peer_that_takes_a_trickle_is_dropped_too_and_one_that_takes_enough_is
 @pytest.mark.parametrize("begun", ["a header", "data", "text"])
 def test_a_peer_that_never_finishes_what_it_has_begun_is_dropped_even_if_it_lives(begun):
     async def story():
-        async with engine() as running:
-            client = await running.connect()
-            await client.ready()
+        async with one_initiator() as (running, client, peer):
             initiator = client.initiator
             if begun == "text":
                 initiator.text({"SendTargets": ""}, final=False, continues=True)
@@ -233,7 +226,6 @@ def test_a_peer_that_never_finishes_what_it_has_begun_is_dropped_even_if_it_live
                 initiator.scsi(write_10(0, 128), data_out=bytes(65536), immediate_data=0)
             stream = initiator.take()
             client.writer.write(stream[:20] if begun == "a header" else stream)
-            (peer,) = running.front.peers
             while not peer.connection.owes:
                 await asyncio.sleep(0.001)
             for now in (1000.0, 1029.0, 1059.9):
@@ -256,10 +248,7 @@ def test_a_peer_that_takes_its_answers_slowly_but_steadily_lives():
     """Its ping stands behind what it takes: seconds of it, on a slow line."""
 
     async def story():
-        async with engine() as running:
-            client = await running.connect()
-            await client.ready()
-            (peer,) = running.front.peers
+        async with one_initiator() as (running, client, peer):
             for _ in range(40):
                 client.initiator.scsi(read_10(0, 2048), read=1 << 20)
             client.writer.write(client.initiator.take())
@@ -280,10 +269,7 @@ def test_what_a_connection_still_has_to_send_does_not_keep_it_beyond_its_time(ho
     """closing_seconds are for all that waits, also for a peer that takes just enough of it to be no slow reader."""
 
     async def story():
-        async with engine() as running:
-            client = await running.connect()
-            await client.ready()
-            (peer,) = running.front.peers
+        async with one_initiator() as (running, client, peer):
             for _ in range(20):
                 client.initiator.scsi(read_10(0, 2048), read=1 << 20)
             client.writer.write(client.initiator.take())

@@ -98,7 +98,7 @@ def test_empty_hbas_that_somebody_left_are_not_in_the_way(cramped: CrampedRtslib
 def test_what_another_process_is_making_just_now_is_refused_once_and_for_all(cramped: CrampedRtslib) -> None:
     """Nothing was empty: a second try would end as the first did."""
     (cramped.core / "user_0/half/made").mkdir(parents=True)
-    cramped.UserBackedStorageObject = raising(cramped, "This _Backstore already exists in configFS")  # type: ignore[method-assign]
+    cramped.UserBackedStorageObject = raising(cramped, "This _Backstore already exists in configFS")
     with pytest.raises(CrampedRtslib.RTSLibError, match="already exists"):
         RtslibLio().create("vm1", "gluster/vol@host/vm1", 1 << 20, "8e9b7af7", "")
     assert cramped.tries == 1 and (cramped.core / "user_0/half").exists()
@@ -106,7 +106,7 @@ def test_what_another_process_is_making_just_now_is_refused_once_and_for_all(cra
 
 def test_another_refusal_of_rtslib_takes_nothing_away(cramped: CrampedRtslib) -> None:
     (cramped.core / "user_5").mkdir(parents=True)
-    cramped.UserBackedStorageObject = raising(cramped, "Storage object user/vm1 exists")  # type: ignore[method-assign]
+    cramped.UserBackedStorageObject = raising(cramped, "Storage object user/vm1 exists")
     with pytest.raises(CrampedRtslib.RTSLibError, match="vm1 exists"):
         RtslibLio().create("vm1", "gluster/vol@host/vm1", 1 << 20, "8e9b7af7", "")
     assert cramped.tries == 1 and (cramped.core / "user_5").exists()

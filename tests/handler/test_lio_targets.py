@@ -105,7 +105,7 @@ def test_what_decides_who_may_do_what_is_compared(spoilt: dict[str, Any], word: 
 def test_case_and_brackets_make_no_difference() -> None:
     wanted = target(portals=[{"ip_address": "::1", "port": 3260}])
     found = target(portals=[{"ip_address": "[::1]", "port": 3260}],
-                   node_acls=[{**ACL, "node_wwn": ACL["node_wwn"].upper()}])  # type: ignore[attr-defined]  # fmt: skip
+                   node_acls=[{**ACL, "node_wwn": ACL["node_wwn"].upper()}])  # fmt: skip
     assert difference(wanted, found) == ""
 
 

@@ -149,7 +149,7 @@ def test_who_asks_while_the_daemon_starts_changes_and_sees_what_was_saved(tmp_pa
             await gate.wait()
             return await opens(*args, **more)
 
-        world.open_backing = slowly  # type: ignore[method-assign]
+        world.open_backing = slowly
         service = Service(world, Notifier())
 
         def ask(op: str, **args: Any) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_a_start_that_fails_refuses_who_waits_for_it_and_saves_nothing(tmp_path:
             await gate.wait()
             raise RuntimeError("out of order")
 
-        world.open_backing = never  # type: ignore[method-assign]
+        world.open_backing = never
         service = Service(world, Notifier())
 
         def ask() -> str:

@@ -65,7 +65,7 @@ def settable(kind: type) -> set[str]:
 
 
 def constructor(kind: type) -> set[str]:
-    return set(inspect.signature(kind.__init__).parameters) - {"self"}  # type: ignore[misc]
+    return set(inspect.signature(kind.__init__).parameters) - {"self"}
 
 
 def known() -> dict[str, set[str]]:

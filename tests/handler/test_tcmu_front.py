@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from handler.tcmu_front import ROUNDS, TcmuFront
-from tcmu_gluster import native
 from tcmu_gluster.backends.base import Backend, Done
 from tcmu_gluster.backends.gfapi import GfapiBackend
 from tcmu_gluster.config.uri import parse_backing
 from tcmu_gluster.scsi.logical_unit import LogicalUnit
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 from tests.doubles.backend_loop import BackendLoop
 from tests.doubles.backends import SlowBackend
 from tests.doubles.fake_kernel import FakeKernel, Issue
@@ -26,7 +26,6 @@ from tests.doubles.host import memory
 BLOCK = 512
 LIMIT = 15.0
 _numbers = itertools.count()
-_NO_DOUBLE = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 
 
 class FakeLoop:
@@ -168,7 +167,7 @@ def test_a_busy_ring_lets_the_loop_look_at_others() -> None:
             desk.kernel.submit(TEST_UNIT_READY)
 
     knock = desk.mapping.knock
-    desk.mapping.knock = lambda: (knock(), more())  # type: ignore[method-assign,assignment]
+    desk.mapping.knock = lambda: (knock(), more())
     desk.kernel.submit(TEST_UNIT_READY)
     desk.wake()
     assert rounds == ROUNDS
@@ -271,7 +270,7 @@ def gluster() -> Iterator[Gluster]:
         disk.close()
 
 
-@pytest.mark.skipif(bool(_NO_DOUBLE), reason=_NO_DOUBLE or "-")
+@pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 @pytest.mark.parametrize("aborted", [False, True])
 @pytest.mark.parametrize("fault", [0, errno.EBADFD])
 def test_a_late_write_to_gluster_leaves_the_rings_memory_to_others(gluster: Gluster, fault: int, aborted: bool) -> None:
@@ -306,7 +305,7 @@ def test_a_late_write_to_gluster_leaves_the_rings_memory_to_others(gluster: Glus
     assert gluster.loop.read(gluster.backend, 8 * BLOCK, BLOCK) == b"a" * BLOCK
 
 
-@pytest.mark.skipif(bool(_NO_DOUBLE), reason=_NO_DOUBLE or "-")
+@pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 def test_a_late_write_that_waits_for_another_handle_keeps_the_rings_memory(
     gluster: Gluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

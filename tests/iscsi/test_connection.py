@@ -412,7 +412,7 @@ def test_a_reset_over_one_connection_ends_a_landing_on_another() -> None:
     taken[:] = bytes(65536)
     second.give(stream[100:])
     assert bytes(taken) == bytes(65536), "memory of another is not written"
-    second.initiator.cmd_sn = second.connection.session.window.expected  # type: ignore[union-attr]
+    second.initiator.cmd_sn = second.connection.session.window.expected
     after = second.read(0, 512)
     second.pump()
     assert task.status is None and after.status == 0
@@ -511,7 +511,7 @@ def test_a_damaged_conversation_ends_without_leaving_anything_behind(
     wire.finish()
     assert wire.connection.data_to_send() == []
     assert (wire.pool.handed_out_bytes, wire.pool.waiting, len(wire.registry)) == (0, 0, 0)
-    assert wire.connection.intake.open_bursts == 0 and not wire.connection.session.tasks  # type: ignore[union-attr]
+    assert wire.connection.intake.open_bursts == 0 and not wire.connection.session.tasks
 
 
 # -- refused logins ----------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_wide_functions_drop_what_waits_and_pass_on_the_rest(function: Function,
     wire.initiator.manage(function, immediate=immediate)
     wire.pump()
     assert [request.function for request in wire.managed] == [function]
-    tasks = wire.connection.session.tasks  # type: ignore[union-attr]
+    tasks = wire.connection.session.tasks
     assert waiting.tag not in tasks
     assert (other_lun.tag in tasks) is (function is not Function.TARGET_WARM_RESET)
     assert management_answers(wire) == [0]
@@ -370,10 +370,10 @@ def test_every_order_of_four_requests_of_different_kinds_is_answered_in_order_of
         pieces = []
         initiator = wire.initiator
         for make in (
-            lambda i=initiator: i.nop(),  # type: ignore[misc]
-            lambda w=wire: w.read(0, 512),  # type: ignore[misc]
-            lambda i=initiator: i.manage(Function.LOGICAL_UNIT_RESET, immediate=False),  # type: ignore[misc]
-            lambda i=initiator: i.text({"SendTargets": ""}),  # type: ignore[misc]
+            lambda i=initiator: i.nop(),
+            lambda w=wire: w.read(0, 512),
+            lambda i=initiator: i.manage(Function.LOGICAL_UNIT_RESET, immediate=False),
+            lambda i=initiator: i.text({"SendTargets": ""}),
         ):
             make()
             pieces.append(initiator.take())

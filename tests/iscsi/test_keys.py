@@ -110,7 +110,7 @@ def test_what_is_settled_is_kept_under_the_standards_name() -> None:
 
 @pytest.mark.parametrize("key", [key for key in TABLE.values() if hasattr(Parameters(), attribute_of(key.name))])
 def test_parameters_begin_with_the_defaults_of_the_table(key: object) -> None:
-    assert getattr(Parameters(), attribute_of(key.name)) == key.default  # type: ignore[attr-defined]
+    assert getattr(Parameters(), attribute_of(key.name)) == key.default
 
 
 @given(st.sampled_from(sorted(TABLE)), st.text(max_size=40), st.sampled_from(list(When)), st.booleans(), st.booleans())

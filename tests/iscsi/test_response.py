@@ -103,7 +103,7 @@ def test_aborted_is_not_sent_and_opens_the_window() -> None:
     wire.pump()
     answer(wire, ABORTED)
     assert task.status is None and wire.pool.handed_out_bytes == 0
-    assert not wire.connection.session.tasks  # type: ignore[union-attr]
+    assert not wire.connection.session.tasks
     before = wire.initiator.max_cmd_sn
     wire.initiator.nop()
     wire.pump()

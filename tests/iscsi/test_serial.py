@@ -51,7 +51,7 @@ def test_held_requests_are_delivered_in_order_once_the_gap_is_filled() -> None:
     window = CommandWindow(1, 8)
     delivered: list[int] = []
     for number in (4, 2, 3):
-        window.hold(number, lambda number=number: delivered.append(number))  # type: ignore[misc]
+        window.hold(number, lambda number=number: delivered.append(number))
     assert window.judge(3) is Verdict.IGNORE, "the same number twice"
     window.release()
     assert delivered == []
@@ -74,5 +74,5 @@ def test_any_order_inside_the_window_is_delivered_in_order(first: int, order: li
             window.release()
         else:
             assert verdict is Verdict.EARLY
-            window.hold(number, lambda step=step: delivered.append(step))  # type: ignore[misc]
+            window.hold(number, lambda step=step: delivered.append(step))
     assert delivered == list(range(8))

@@ -10,7 +10,7 @@ from tcmu_gluster.iscsi.settings import DEFAULTS
 
 @pytest.mark.parametrize("key", [key for key in TABLE.values() if key.ours and key.highest])
 def test_defaults_lie_in_the_range_of_their_key(key: object) -> None:
-    assert key.lowest <= getattr(DEFAULTS, key.ours) <= key.highest  # type: ignore[attr-defined]
+    assert key.lowest <= getattr(DEFAULTS, key.ours) <= key.highest
 
 
 def test_declared_segment_is_legal_and_first_burst_is_no_longer_than_a_burst() -> None:

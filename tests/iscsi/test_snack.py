@@ -173,7 +173,7 @@ def test_data_that_was_acknowledged_is_not_sent_again() -> None:
 def test_an_acknowledgement_of_what_was_not_sent_is_rejected(begin: int) -> None:
     wire, initiator = recovering()
     initiator.asks = False
-    initiator.acknowledge_data = lambda answer, number: None  # type: ignore[method-assign]
+    initiator.acknowledge_data = lambda answer, number: None
     initiator.lose(Opcode.SCSI_RESPONSE)
     wire.read(0, 65536)
     wire.pump()
@@ -187,7 +187,7 @@ def test_an_acknowledgement_of_what_was_not_sent_is_rejected(begin: int) -> None
 def test_an_exp_stat_sn_from_the_future_frees_nothing() -> None:
     wire, initiator = recovering()
     initiator.asks = False
-    initiator.acknowledge_data = lambda answer, number: None  # type: ignore[method-assign]
+    initiator.acknowledge_data = lambda answer, number: None
     initiator.lose(Opcode.SCSI_RESPONSE)
     task = wire.read(0, 65536)
     wire.pump()
@@ -204,7 +204,7 @@ def test_an_exp_stat_sn_from_the_future_frees_nothing() -> None:
 def test_what_is_kept_is_bounded() -> None:
     wire, initiator = recovering(settings=Settings(kept_bytes=100_000, window=4))
     initiator.asks = False
-    initiator.acknowledge_data = lambda answer, number: None  # type: ignore[method-assign]
+    initiator.acknowledge_data = lambda answer, number: None
     initiator.lose(Opcode.SCSI_RESPONSE)
     for _ in range(20):
         wire.read(0, 65536)
@@ -220,7 +220,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 def test_what_is_kept_ends_with_the_connection() -> None:
     wire, initiator = recovering()
-    initiator.acknowledge_data = lambda answer, number: None  # type: ignore[method-assign]
+    initiator.acknowledge_data = lambda answer, number: None
     initiator.lose(Opcode.SCSI_RESPONSE)
     wire.read(0, 65536)
     wire.pump()
@@ -235,7 +235,7 @@ def test_what_is_kept_ends_with_the_connection() -> None:
 
 def test_data_in_new_segments_comes_with_the_snack_tag() -> None:
     wire, initiator = recovering()
-    initiator.acknowledge_data = lambda answer, number: None  # type: ignore[method-assign]
+    initiator.acknowledge_data = lambda answer, number: None
     initiator.lose(Opcode.DATA_IN, 1)
     initiator.asks = False
     task = wire.read(0, 16384)

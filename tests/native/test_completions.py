@@ -7,13 +7,12 @@ import select
 
 import pytest
 
-from tcmu_gluster import native
 from tcmu_gluster.native.completions import RETRIED, CompletionQueue
 from tcmu_gluster.native.symbols import Gfapi
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 
-_reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+pytestmark = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 
 class Bench:

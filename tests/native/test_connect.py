@@ -15,9 +15,9 @@ from tcmu_gluster.native import connect as connecting
 from tcmu_gluster.native.connect import NoAnswer, Server, connect, why_unreachable, within
 from tcmu_gluster.native.symbols import Gfapi
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 
-_reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-needs_double = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+needs_double = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 
 @pytest.fixture

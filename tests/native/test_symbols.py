@@ -10,9 +10,9 @@ from tcmu_gluster import native
 from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.symbols import ASYNCHRONOUS, FUNCTIONS, Function, Gfapi, Judge
 from tcmu_gluster.testing import libgfapi_double as libgfapi
+from tests.doubles import unavailable
 
-_reason = libgfapi.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-pytestmark = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+pytestmark = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 
 def test_a_prototype_has_the_stat_pointers_only_in_the_newer_version():

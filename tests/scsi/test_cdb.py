@@ -38,7 +38,7 @@ def test_fields_of_real_cdbs(layout: Layout, raw: str, fields: dict[str, int]) -
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_a_layout_is_as_long_as_its_group_code_says(layout: Layout) -> None:
-    code = layout.fields["operation_code"].value  # type: ignore[union-attr]
+    code = layout.fields["operation_code"].value
     assert layout.size_bytes == cdb.cdb_bytes(code)
     assert layout.usage()[0] == code
 

@@ -77,7 +77,7 @@ def test_who_changes_the_block_all_the_time_makes_it_give_up():
 
 def test_a_part_is_no_command_of_the_nexus():
     daemon = Daemon(1)
-    part = Part(bytes(6), daemon.host.nexus, None)  # type: ignore[arg-type]
+    part = Part(bytes(6), daemon.host.nexus, None)
     assert part.is_part and not part.belongs_to(daemon.host.nexus)
     assert daemon.host.send(bytes(6)).command.belongs_to(daemon.host.nexus)
 

@@ -21,7 +21,7 @@ def content(unit: LogicalUnit) -> bytes:
 
 
 def filled(**options: object) -> tuple[LogicalUnit, Host]:
-    unit = LogicalUnit(RecordingBackend(memory(SIZE)), UnitOptions(**options))  # type: ignore[arg-type]
+    unit = LogicalUnit(RecordingBackend(memory(SIZE)), UnitOptions(**options))
     unit.backend.write(0, (memoryview(b"x" * SIZE),), print)
     return unit, Host(unit)
 
@@ -42,7 +42,7 @@ def test_everything_is_zeros_afterwards(thin: bool) -> None:
     unit, host = filled(thin=thin)
     assert format_(host).good
     assert content(unit) == bytes(SIZE)
-    names = unit.backend.names()  # type: ignore[attr-defined]
+    names = unit.backend.names()
     assert ("discard" in names, "zero" in names) == (thin, not thin)
     assert names[-1] == "read"
     assert "flush" in names

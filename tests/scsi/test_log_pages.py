@@ -49,22 +49,22 @@ def test_supported_pages_and_subpages(host: Host) -> None:
 @pytest.mark.parametrize("row", LOG_PAGES, ids=lambda row: row.name)
 @pytest.mark.parametrize("length", [0, 1, 7, 65535])
 def test_page_and_parameter_lengths_count_what_follows(host: Host, row: object, length: int) -> None:
-    host.server.backend.refresh_space()  # type: ignore[union-attr]
-    data = sense(host, row.page_code).data  # type: ignore[attr-defined]
+    host.server.backend.refresh_space()
+    data = sense(host, row.page_code).data
     assert int.from_bytes(data[2:4], "big") == len(data) - 4
     at = 4
     while at < len(data):
-        counts = row.page_code == 0x19 and data[at + 1] in (1, 2)  # type: ignore[attr-defined]
+        counts = row.page_code == 0x19 and data[at + 1] in (1, 2)
         assert data[at + 2] == (0x22 if counts else 0x23)  # TSD: not saved; data counter, or binary format list
         at += 4 + data[at + 3]
     assert at == len(data)
-    assert sense(host, row.page_code, length=length).data == data[:length]  # type: ignore[attr-defined]
+    assert sense(host, row.page_code, length=length).data == data[:length]
 
 
 def test_logical_block_provisioning_counts_threshold_sets(host: Host) -> None:
     assert sense(host, 0x0C).data.hex() == "8c000000"  # nobody has looked yet
     assert host.run(cdb.WRITE_10.pack(transfer_length=2049), bytes(2049 * 512)).good
-    host.server.backend.refresh_space()  # type: ignore[union-attr]
+    host.server.backend.refresh_space()
     # SBC-3 6.3: 0001h available, 0002h used, 8 bytes each: count, and scope 01b (this unit's own)
     expected = "8c000018" + "00012308" + "00000002" + "01000000" + "00022308" + "00000002" + "01000000"
     assert sense(host, 0x0C).data.hex() == expected
@@ -147,7 +147,7 @@ def test_log_select_without_counters_changes_nothing(host: Host) -> None:
     ],
 )
 def test_log_sense_refuses(host: Host, fields: dict[str, int], pointer: object) -> None:
-    refused(sense(host, **fields), Asc.INVALID_FIELD_IN_CDB, pointer)  # type: ignore[arg-type]
+    refused(sense(host, **fields), Asc.INVALID_FIELD_IN_CDB, pointer)
 
 
 @pytest.mark.parametrize(

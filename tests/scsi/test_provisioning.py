@@ -31,7 +31,7 @@ class Disk:
         self.faulty = FaultyBackend(memory(BLOCKS * 512))
         self.backend = RecordingBackend(self.faulty)
         self.backend.capabilities = dataclasses.replace(self.backend.capabilities, can_zero=can_zero)
-        self.host = Host(LogicalUnit(self.backend, UnitOptions(**options)))  # type: ignore[arg-type]
+        self.host = Host(LogicalUnit(self.backend, UnitOptions(**options)))
         self.run = self.host.run
         assert self.run(cdb.WRITE_10.pack(transfer_length=BLOCKS), b"\x11" * BLOCKS * 512).good
         self.backend.calls.clear()

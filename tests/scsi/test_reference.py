@@ -24,7 +24,7 @@ def test_the_page_is_current() -> None:
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_every_command_has_its_section(row: object) -> None:
-    source = row.layout.source  # type: ignore[attr-defined]
+    source = row.layout.source
     assert re.fullmatch(r"(SPC|SBC)-[234] [5-7]\.[0-9.]+", source), "add it to SECTIONS of cdb.py"
 
 

@@ -69,7 +69,7 @@ def test_overwrite_leaves_the_pattern_of_its_last_pass(
 ) -> None:
     assert overwrite(host, pattern_list(pattern, first)).good
     assert content(unit) == block * 64
-    calls = unit.backend.calls  # type: ignore[attr-defined]
+    calls = unit.backend.calls
     assert len([call for call in calls if call[0] == "write" and call[2] == SIZE]) == first & 0x1F
 
 
@@ -116,7 +116,7 @@ def test_overwrite_refusals(
 @pytest.mark.parametrize(("byte", "bit"), [(1, 6), (2, 0), (3, 7), (4, 1), (5, 5), (6, 0)])
 def test_every_reserved_bit_is_refused(unit: LogicalUnit, host: Host, layout: object, byte: int, bit: int) -> None:
     before = content(unit)
-    raw = layout.pack()  # type: ignore[attr-defined]
+    raw = layout.pack()
     raw[byte] |= 1 << bit
     answer = host.run(raw)
     assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_CDB, (byte, bit))
@@ -126,16 +126,16 @@ def test_every_reserved_bit_is_refused(unit: LogicalUnit, host: Host, layout: ob
 def test_block_erase_writes_over_what_is_mapped_and_unmaps_all(unit: LogicalUnit, host: Host) -> None:
     assert host.run(cdb.SANITIZE_BLOCK_ERASE.pack()).good
     assert content(unit) == bytes(SIZE)
-    calls = unit.backend.calls  # type: ignore[attr-defined]
+    calls = unit.backend.calls
     assert calls[1:5] == [
         ("write", 0, 4096, False), ("flush", 0, 0, False), ("discard", 0, SIZE, False), ("flush", 0, 0, False),
     ]  # fmt: skip
-    assert [extent.allocation for extent in unit.backend.map(0, SIZE, print)] == [Allocation.HOLE]  # type: ignore
+    assert [extent.allocation for extent in unit.backend.map(0, SIZE, print)] == [Allocation.HOLE]
 
 
 @pytest.mark.parametrize("layout", [cdb.SANITIZE_BLOCK_ERASE, cdb.SANITIZE_EXIT_FAILURE_MODE])
 def test_the_others_take_no_list(host: Host, layout: object) -> None:
-    answer = host.run(layout.pack(parameter_list_length=8), bytes(8))  # type: ignore[attr-defined]
+    answer = host.run(layout.pack(parameter_list_length=8), bytes(8))
     assert (answer.asc, answer.pointer) == (Asc.INVALID_FIELD_IN_CDB, (7, None))
 
 
@@ -180,4 +180,4 @@ def test_block_erase_writes_over_everything_where_the_storage_cannot_tell() -> N
     backend = FaultyBackend(RecordingBackend(memory(SIZE)))
     backend.fail("map", errno.EOPNOTSUPP)
     assert Host(LogicalUnit(backend)).run(cdb.SANITIZE_BLOCK_ERASE.pack()).good
-    assert ("write", 0, SIZE, False) in backend.inner.calls  # type: ignore[attr-defined]
+    assert ("write", 0, SIZE, False) in backend.inner.calls

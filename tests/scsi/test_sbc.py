@@ -33,7 +33,7 @@ class Disk:
 
     def __init__(self, **options: object) -> None:
         self.backend = RecordingBackend(memory(BLOCKS * 512))
-        self.unit = LogicalUnit(self.backend, UnitOptions(**options))  # type: ignore[arg-type]
+        self.unit = LogicalUnit(self.backend, UnitOptions(**options))
         self.host = Host(self.unit)
         self.run = self.host.run
 

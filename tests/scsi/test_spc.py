@@ -368,11 +368,11 @@ def test_reporting_options_that_do_not_fit(host: Host, fields: dict[str, int], p
 def test_every_row_is_reported_by_option_3(row: object) -> None:
     unit = LogicalUnit(memory(), UnitOptions(removable=True), clock=lambda: 0.0, copies=CopyManager(lambda: 0.0, bytes))
     data = report(
-        Host(unit), reporting_options=3, requested_operation_code=row.operation_code,  # type: ignore[attr-defined]
-        requested_service_action=row.service_action or 0,  # type: ignore[attr-defined]
+        Host(unit), reporting_options=3, requested_operation_code=row.operation_code,
+        requested_service_action=row.service_action or 0,
     ).data  # fmt: skip
     assert data[1] == 3
-    assert data[4] == row.operation_code  # type: ignore[attr-defined]
+    assert data[4] == row.operation_code
 
 
 # -- REPORT LUNS (through a unit: the front without a target) ------------------------------------------------------

@@ -39,8 +39,8 @@ def test_only_these_pass_a_unit_attention() -> None:
 
 def test_finding_rows() -> None:
     table = CommandTable()
-    assert table.find(0x28).name == "READ(10)"  # type: ignore[union-attr]
-    assert table.find(0x9E, 0x10).name == "READ CAPACITY(16)"  # type: ignore[union-attr]
+    assert table.find(0x28).name == "READ(10)"
+    assert table.find(0x9E, 0x10).name == "READ CAPACITY(16)"
     assert table.find(0x9E) is None
     assert table.find(0x9E, 0x11) is None
     assert table.find(0xC0) is None

@@ -117,7 +117,7 @@ def after_a_copy() -> Host:
 @pytest.mark.parametrize("row", IN_ROWS, ids=lambda row: row.name)
 def test_allocation_lengths_cut_what_is_told_and_change_nothing_in_it(row: Entry) -> None:
     field = row.layout.fields["allocation_length"]
-    largest = getattr(field, "mask", (1 << 8 * field.size_bytes) - 1)  # type: ignore[attr-defined]
+    largest = getattr(field, "mask", (1 << 8 * field.size_bytes) - 1)
     fields = NEEDED.get(row.name, {})
 
     def told(length: int) -> Answer:
@@ -147,7 +147,7 @@ def test_blocks_beyond_the_last_one_are_out_of_range(row: Entry) -> None:
     unit, host = made()
     before = content(unit)
     lba, length = row.layout.fields["logical_block_address"], row.layout.fields[row.length_name]
-    limits = [getattr(one, "mask", (1 << 8 * one.size_bytes) - 1) for one in (lba, length)]  # type: ignore[attr-defined]
+    limits = [getattr(one, "mask", (1 << 8 * one.size_bytes) - 1) for one in (lba, length)]
     largest, most = limits
     for first, count in ((largest, most), (largest, 1), (unit.blocks, 1), (unit.blocks - 1, 2), (1, most)):
         raw = cdb_of(row, logical_block_address=first, **{row.length_name: count})

@@ -65,7 +65,7 @@ def test_an_empty_target_reports_no_luns() -> None:
                          ids=lambda layout: layout.name)  # fmt: skip
 def test_everything_else_is_not_supported_there(lun: int, layout: object) -> None:
     host = Host(Target(NAME, {1: LogicalUnit(memory())}))
-    answer = host.run(layout.pack(), lun=lun)  # type: ignore[attr-defined]
+    answer = host.run(layout.pack(), lun=lun)
     assert (answer.key, answer.asc) == (SenseKey.ILLEGAL_REQUEST, Asc.LOGICAL_UNIT_NOT_SUPPORTED)
 
 

@@ -319,7 +319,7 @@ def test_pieces_are_the_token_s_data_in_order(sources, targets, offset):
     unit = LogicalUnit(memory())
     ranges = tuple((100 * index, blocks) for index, blocks in enumerate(sources))
     wanted = tuple((100 * index, blocks) for index, blocks in enumerate(targets))
-    token = Token(unit, None, ranges, bytes(512))  # type: ignore[arg-type]
+    token = Token(unit, None, ranges, bytes(512))
     from_bytes = [at for lba, blocks in ranges for at in range(lba * 512, (lba + blocks) * 512, 512)][offset:]
     to_bytes = [at for lba, blocks in wanted for at in range(lba * 512, (lba + blocks) * 512, 512)]
     moved = [

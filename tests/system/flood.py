@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,17 @@ def p99(latencies: list[float]) -> float:
     return statistics.quantiles(latencies, n=100)[98]
 
 
+def print_latencies(runs: list[dict[str, Any]], phases: Sequence[str]) -> None:
+    """A line a phase, all runs together; the first phase is what the others are compared with."""
+    together = {name: [took for run in runs for took in run[name]] for name in phases}
+    alone = p99(together[phases[0]])
+    for name, took in together.items():
+        print(
+            f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us "
+            f"({p99(took) / alone:.2f} times {phases[0]}'s)"
+        )
+
+
 def main() -> int:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,13 +229,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     runs = [measure(apart=given.apart) for _ in range(given.times)]
-    together = {name: [took for run in runs for took in run[name]] for name in PHASES}
-    alone = p99(together["alone"])
-    for name, took in together.items():
-        print(
-            f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us "
-            f"({p99(took) / alone:.2f} times alone's)"
-        )
+    print_latencies(runs, PHASES)
     held, seconds = max(run["held"] for run in runs), max(run["opened_seconds"] for run in runs)
     print(
         f"of {IDLE_CONNECTIONS} idle connections of one address {held} were kept, "

@@ -10,14 +10,21 @@ import multiprocessing
 import os
 import re
 import socket
-import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.doubles.initiator import Initiator
-from tests.system.flood import CROWD_ADDRESS, PASSWORD, USER, GoodSession, established, p99, protected_export
+from tests.system.flood import (
+    CROWD_ADDRESS,
+    PASSWORD,
+    USER,
+    GoodSession,
+    established,
+    print_latencies,
+    protected_export,
+)
 
 READERS = 64
 READ_1_MIB = bytes((0x28, 0, 0, 0, 0, 0, 0, 8, 0, 0))
@@ -108,13 +115,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="how long a phase is measured")
     given = parser.parse_args()
     runs = [measure(given.seconds, given.readers) for _ in range(given.times)]
-    together = {name: [took for run in runs for took in run[name]] for name in PHASES}
-    alone = p99(together["alone"])
-    for name, took in together.items():
-        print(
-            f"{name:7} {len(took):6} reads, median {statistics.median(took):6.0f} us, p99 {p99(took):6.0f} us "
-            f"({p99(took) / alone:.2f} times alone's)"
-        )
+    print_latencies(runs, PHASES)
     for run in runs:
         print(
             f"{run['held']} of {given.readers} slow readers were there {run['held_after']:.0f} s after they had asked, "

@@ -52,7 +52,7 @@ def str_of(value: object) -> str:
 
 
 def one_block(layout: object) -> bytes:
-    return bytes(layout.pack(transfer_length=1))  # type: ignore[attr-defined]
+    return bytes(layout.pack(transfer_length=1))
 
 
 @pytest.mark.parametrize("distance", [1, -1])

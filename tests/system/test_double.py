@@ -14,19 +14,20 @@ from typing import Any
 
 import pytest
 
-from tcmu_gluster import native
 from tcmu_gluster.iscsi.pdu import Opcode
 from tcmu_gluster.scsi import cdb
 from tcmu_gluster.scsi.command import Function
 from tcmu_gluster.testing import libgfapi_double as double
+from tests.doubles import unavailable
 from tests.system import flood
 from tests.system.export import Export
 from tests.system.served import Served
 
-REASON = double.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
 pytestmark = [
-    pytest.mark.conformance, pytest.mark.timeout(120), pytest.mark.skipif(bool(REASON), reason=REASON or "-"),
-]  # fmt: skip
+    pytest.mark.conformance,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-"),
+]
 
 GOOD, CHECK_CONDITION, BUSY = 0x00, 0x02, 0x08
 WRITE_ERROR, UNRECOVERED_READ_ERROR = (3, 0x0C, 0x00), (3, 0x11, 0x00)  # MEDIUM ERROR

@@ -23,6 +23,7 @@ from tcmu_gluster.errors import ConfigError
 from tcmu_gluster.native.connect import Server, connect
 from tcmu_gluster.native.libgfapi import Volume
 from tcmu_gluster.native.symbols import open_gfapi
+from tests.system.served import until
 
 _spec = importlib.util.spec_from_file_location("gluster_server", Path(__file__).with_name("gluster_server.py"))
 gluster_server = importlib.util.module_from_spec(_spec)
@@ -247,10 +248,7 @@ def test_options_changed_under_load_break_nothing(server, disk, loop):
         server.set_options("one", {"performance.write-behind": value})
         time.sleep(1)
     running = False
-    deadline = time.monotonic() + 30
-    while alive[0] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert alive[0] == 0
+    until(lambda: alive[0] == 0, "every write has come back", 30)
     assert failures == []
     assert write(loop, backend, 0, b"fine") == 4
 
@@ -272,10 +270,7 @@ def test_a_flush_reaches_every_shard_also_after_the_volume_has_changed(server, d
     syncs, graph = calls_at_bricks(server, "sharded", "FSYNC"), backend._handles.graph
     for _ in range(moves):
         server.set_options("sharded", {"performance.write-behind": "off"})
-        deadline = time.monotonic() + 30
-        while backend._handles.graph is graph:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: backend._handles.graph is not graph, "the disk goes over to another connection", 30)
     assert loop.ask(backend.flush) == 0
     assert calls_at_bricks(server, "sharded", "FSYNC") >= syncs + 3
 

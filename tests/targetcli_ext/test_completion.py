@@ -43,7 +43,7 @@ def test_a_single_match_is_finished(text: str, found: list[str]) -> None:
 
 def test_create_completes_hosts_volumes_and_paths() -> None:
     recorded = Recorded()
-    daemon = Daemon(recorded, None)  # type: ignore[arg-type]
+    daemon = Daemon(recorded, None)
     given = {"host": "server", "volume": "vol"}
     assert gluster_create(daemon, ["server"], {}, "", "host") == ["localhost", "server"]
     assert gluster_create(daemon, [], given, "v", "volume") == ["vol "]
@@ -58,7 +58,7 @@ def test_create_completes_hosts_volumes_and_paths() -> None:
 
 
 def test_initiators_that_were_turned_away_are_offered() -> None:
-    daemon = Daemon(Recorded(), None)  # type: ignore[arg-type]
+    daemon = Daemon(Recorded(), None)
     assert initiators(daemon, "iqn.") == sorted([HOST, "iqn.2020-01.com.new"])
 
 
@@ -111,7 +111,7 @@ def test_completion_never_complains() -> None:
     def away(name: str, args: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
         raise OperationError("away")
 
-    daemon = Daemon(away, None)  # type: ignore[arg-type]
+    daemon = Daemon(away, None)
     assert initiators(daemon, "") == [] and daemon.words("names", kind="disk") == []
     with pytest.raises(ExecutionError, match="away"):
         daemon.question("status")

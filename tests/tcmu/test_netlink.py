@@ -259,7 +259,7 @@ def test_lost_events_become_a_resync(shell: NetlinkShell) -> None:
             pass
 
     shell._listening.close()
-    shell._listening = Overrun()  # type: ignore[assignment]
+    shell._listening = Overrun()
     (lost,) = shell.receive()
     assert isinstance(lost, Resync)
 

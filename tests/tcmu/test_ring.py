@@ -49,7 +49,7 @@ class TestRing:
         self.ring = self.open()
 
     def open(self, **options: object) -> Ring:
-        return Ring(memoryview(self.kernel.memory), self.access, **options)  # type: ignore[arg-type]
+        return Ring(memoryview(self.kernel.memory), self.access, **options)
 
     def test_read_is_answered_with_what_was_put_into_its_views(self) -> None:
         issue = self.kernel.submit(READ_10, data_in_bytes=150)
@@ -112,7 +112,7 @@ class TestRing:
 
     def test_done_and_unique_tags_are_on_each_command(self) -> None:
         answers: list[RingCommand] = []
-        self.ring.done = lambda command, response: answers.append(command)  # type: ignore[arg-type,return-value]
+        self.ring.done = lambda command, response: answers.append(command)
         self.kernel.submit(TEST_UNIT_READY)
         (first,) = fetch(self.ring)
         assert first.done is not None

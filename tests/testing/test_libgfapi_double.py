@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_gluster import native
 from tcmu_gluster.testing import libgfapi_double as double
+from tests.doubles import unavailable
 
-_reason = double.WHY_UNAVAILABLE or ("the C shim is not built" if native.shim is None else "")
-needs_double = pytest.mark.skipif(bool(_reason), reason=_reason or "-")
+needs_double = pytest.mark.skipif(bool(unavailable.LIBGFAPI), reason=unavailable.LIBGFAPI or "-")
 
 # Writes ten blocks of 512 bytes and syncs, one after the other, and prints how each ended, a word a line.
 CLIENT = """

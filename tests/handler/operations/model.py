@@ -27,7 +27,7 @@ def refuse_if(condition: object) -> None:
 
 def free(taken: object) -> int:
     """The lowest number that is not in a container."""
-    return next(number for number in range(LARGEST_LUN + 2) if number not in taken)  # type: ignore[operator]
+    return next(number for number in range(LARGEST_LUN + 2) if number not in taken)
 
 
 @dataclass

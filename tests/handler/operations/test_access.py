@@ -279,7 +279,7 @@ def test_discovery_shows_an_initiator_only_what_it_may_use(tmp_path: Path) -> No
         for name, shown in ((HOST, [IQN]), ("iqn.2001-04.com.example", [])):
             client = await log_in(desk, discovery=True, name=name)
             client.initiator.text({"SendTargets": "All"})
-            await client.until(lambda client=client: bool(client.initiator.answers(0x24)))  # type: ignore[misc]
+            await client.until(lambda client=client: bool(client.initiator.answers(0x24)))
             (answer,) = client.initiator.answers(0x24)
             assert [value for key, value in decode(answer.data) if key == "TargetName"] == shown
 

@@ -269,7 +269,7 @@ def test_resizing(tmp_path: Path, front: str) -> None:
         assert not (await desk.do("disk.resize", name="r", size="1M"))["changed"]
         grown = await desk.do("disk.resize", name="r", size="2M")
         assert grown["disk"]["size_bytes"] == 2 * MIB == file.stat().st_size
-        unit = desk.engine.disks["r"].unit if front == "engine" else desk.devices.find("r").unit  # type: ignore[union-attr]
+        unit = desk.engine.disks["r"].unit if front == "engine" else desk.devices.find("r").unit
         assert unit is not None and unit.blocks == 2 * MIB // 512
         said = await desk.refused("disk.resize", name="r", size="512K")
         assert "--force" in said and file.stat().st_size == 2 * MIB

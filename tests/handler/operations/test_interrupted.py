@@ -43,9 +43,9 @@ class Mortal:
             return await really_ask(request)
 
         world.ask_lio = ask
-        state.save = self._mortal(state.save)  # type: ignore[method-assign]
-        files.write = self._mortal(files.write)  # type: ignore[method-assign]
-        files.delete = self._mortal(files.delete)  # type: ignore[method-assign]
+        state.save = self._mortal(state.save)
+        files.write = self._mortal(files.write)
+        files.delete = self._mortal(files.delete)
 
     def step(self) -> None:
         self.dead = self.dead or self._left == 0
@@ -145,7 +145,7 @@ def test_a_move_that_was_cut_off_anywhere_leaves_the_disks_on_one_front(tmp_path
                 assert (disk.state, disk.serial) == ("online", serials[name])
                 assert service.context.world.disk_files.read(disk.serial)["name"] == name
             for target in service.engine.directory.targets.values():
-                assert len(target.listening) == 1  # type: ignore[attr-defined]
+                assert len(target.listening) == 1
             assert MOVING not in service.context.state.load()[OURS]
             assert MOVING not in service.context.configuration.root[OURS]
 

@@ -140,7 +140,7 @@ def test_a_cache_that_was_switched_off_stays_off(tmp_path: Path, how: str) -> No
         assert desk.saved()["storage_objects"][0]["attributes"]["emulate_write_cache"] == 0
         await desk.do("disk.move", name="c", to="lio")
         assert desk.lio.objects["c"].attributes["emulate_write_cache"] == "0"
-        desk.devices.find("c").unit.set_write_cache(True)  # type: ignore[union-attr]
+        desk.devices.find("c").unit.set_write_cache(True)
         await desk.do("disk.move", name="c", to="engine")
         unit = desk.engine.disks["c"].unit
         assert unit is not None and unit.modes.value(0x08, "wce") == 1
@@ -252,7 +252,7 @@ def _save_once(desk: Desk) -> None:
             _fail()
         real(root)
 
-    desk.state.save = save  # type: ignore[method-assign]
+    desk.state.save = save
 
 
 def _fail(*_: Any) -> None:
@@ -496,14 +496,14 @@ def test_nobody_is_served_by_both_fronts(tmp_path: Path) -> None:
 
         first = desk.engine.disks["vm1"].backend
         assert first is not None
-        first.closed = False  # type: ignore[attr-defined]
+        first.closed = False
         close = first.close
 
         def closed() -> None:
-            first.closed = True  # type: ignore[attr-defined]
+            first.closed = True
             close()
 
-        first.close = closed  # type: ignore[method-assign]
+        first.close = closed
         held.append(first)
         desk.world.open = open_
         for to in ("lio", "engine", "lio"):

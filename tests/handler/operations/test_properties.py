@@ -112,7 +112,7 @@ class Operations(RuleBasedStateMachine):
         before = self.snapshot()
         save = self.desk.state.save
         if broken:
-            self.desk.state.save = full  # type: ignore[method-assign]
+            self.desk.state.save = full
         try:
             result = self.run(self.desk.do(op, **{name: value for name, value in args.items() if value is not None}))
             found = "changed" if result["changed"] else "same"
@@ -120,7 +120,7 @@ class Operations(RuleBasedStateMachine):
             assert "\n" not in str(error)
             found = "refused"
         finally:
-            self.desk.state.save = save  # type: ignore[method-assign]
+            self.desk.state.save = save
         assert found in (outcome, unneeded), (op, args)
         if found == "changed":
             self.model = wanted
@@ -134,7 +134,7 @@ class Operations(RuleBasedStateMachine):
         for name in ("a", "b"):
             self.disk_of_its_own(name)
         for iqn, disk in zip(IQNS, ("a", "b")):
-            self.act("target.create", lambda m, iqn=iqn: m.create_target(iqn, HERE), target=iqn)  # type: ignore[misc]
+            self.act("target.create", lambda m, iqn=iqn: m.create_target(iqn, HERE), target=iqn)
             self.lun_map(iqn, disk, 0, None, False, False)
             self.acl_allow(iqn, HOSTS[0], False)
 

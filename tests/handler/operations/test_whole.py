@@ -279,10 +279,10 @@ def test_what_cannot_be_served_is_skipped_with_a_reason(entry: dict[str, Any]) -
 
 def test_of_several_portal_groups_the_enabled_one_is_taken() -> None:
     """gluster-block makes one for each of its hosts, and enables this host's."""
-    group = LIOS["targets"][0]["tpgs"][0]  # type: ignore[index]
+    group = LIOS["targets"][0]["tpgs"][0]
     other = {**group, "enable": False, "portals": [{"ip_address": "192.0.2.1", "port": 3260}]}
     for groups in ([other, group], [group, other]):
-        root = copy.deepcopy({**LIOS, "targets": [{**LIOS["targets"][0], "tpgs": groups}]})  # type: ignore[dict-item]
+        root = copy.deepcopy({**LIOS, "targets": [{**LIOS["targets"][0], "tpgs": groups}]})
         found, skipped = convert(root)
         (kept,) = found.target(IQN)["tpgs"]
         assert kept["portals"][0]["ip_address"] == "127.0.0.1"

@@ -57,7 +57,7 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
         pytest.skip(f"the test machine needs {', '.join(missing)}: script/setup installs the packages of packages.txt")
     selected: dict[str, list[str]] = {}
     for item in request.session.items:
-        name = getattr(item, "callspec", None) and item.callspec.params.get("scenario")  # type: ignore[attr-defined]
+        name = getattr(item, "callspec", None) and item.callspec.params.get("scenario")
         if name in runner.load():
             selected.setdefault(runner.load()[name].job, []).append(name)
     machines = Machines(selected, boot)

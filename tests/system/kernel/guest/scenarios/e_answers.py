@@ -92,7 +92,7 @@ def answers(device: str) -> dict[str, str]:
 
 def run_into(output: object, *command: str) -> None:
     """A program whose standard output is binary."""
-    process = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)  # type: ignore[call-overload]
+    process = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
     expect(process.returncode == 0, f"{' '.join(command)}: status {process.returncode} {process.stderr.decode()[:200]}")
 
 
