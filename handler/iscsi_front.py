@@ -47,8 +47,6 @@ LARGEST_BACKLOG_BYTES = 32 << 20
 ACCEPTS_A_TURN = 2  # newcomers between two looks at those who are in: a crowd at the door costs them next to nothing
 PAUSE_SECONDS = 1.0
 """How long nobody is accepted once the process has no descriptor left: the listener would wake us all the time."""
-WARN_SECONDS = 5.0
-"""How often at most the log hears of connections that are closed at once: a flood must not become one of the log."""
 TRIM_SECONDS = 5.0
 """How often the buffer pool gives back what it did not need meanwhile."""
 
@@ -145,7 +143,7 @@ class Peer:
     def refused(self, refusal: Refusal, now: float) -> float:
         """A login failed; how long its answer waits."""
         who = refusal.initiator_name or "nobody"
-        self.front.seldom.info("login of %s from %s refused: %s", who, self.address, refusal.why)
+        self.front.tell("login of %s from %s refused: %s", who, self.address, refusal.why)
         self.front.on_refusal(refusal, self.address)
         if not refusal.unproved:
             return 0.0
@@ -269,7 +267,7 @@ class Peer:
             self.front.admission.leave(self.address, self.in_login)
         self.run()
         if self.session is None:
-            self.front.seldom.info("connection from %s ended: %s", self.address, why)
+            self.front.tell("connection from %s ended: %s", self.address, why)
 
 
 class IscsiFront:
@@ -288,10 +286,10 @@ class IscsiFront:
         self.pool = pool or BufferPool()
         self.shares = Shares(self.pool, settings.address_buffer_bytes)
         self.admission = admission or Admission()
-        self.seldom = Seldom(log, loop.time)
+        self.tell = Seldom(log.info, loop.time)
+        self._warn = Seldom(log.warning, loop.time, most_lines=1)
         self.on_refusal: Callable[[Refusal, str], object] = lambda refusal, address: None
         """Hears of each login that was refused, and its address."""
-        self._warn_at = 0.0
         self.registry = SessionRegistry(self.admission.limits.connections, credit)
         self.peers: dict[Peer, None] = {}
         self._listeners: dict[Portal, socket.socket] = {}
@@ -329,7 +327,7 @@ class IscsiFront:
             why = self.admission.arrive(address[0], self.loop.time())
             if why:
                 sock.close()
-                self._warn(address[0], why)
+                self._warn("connection from %s closed at once: %s", address[0], why)
                 continue
             try:
                 sock.setblocking(False)
@@ -343,13 +341,6 @@ class IscsiFront:
     def _accept_again(self, listener: socket.socket, directory: Directory) -> None:
         if listener.fileno() >= 0:
             self.loop.add_reader(listener, self._accept, listener, directory)
-
-    def _warn(self, address: str, why: str) -> None:
-        """A connection was closed at once; said now and then."""
-        now = self.loop.time()
-        if now >= self._warn_at:
-            self._warn_at = now + WARN_SECONDS
-            log.warning("connection from %s closed at once: %s (%d so far)", address, why, self.admission.turned_away)
 
     # -- sessions ------------------------------------------------------------------------------------------------
 

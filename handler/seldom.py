@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 MOST_LINES = 50
@@ -10,20 +9,20 @@ SECONDS = 5.0
 
 
 class Seldom:
-    """Passes lines on to a logger. What was left out is counted with the first line of the next span."""
+    """Hands lines on to a method of a logger. What was left out is counted with the first line of the next span."""
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float]) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: Callable[..., object], clock: Callable[[], float], most_lines: int = MOST_LINES) -> None:
+        self._log, self._clock, self._most_lines = log, clock, most_lines
         self._until = float("-inf")
         self._lines = 0
 
-    def info(self, text: str, *values: object) -> None:
-        """As Logger.info."""
+    def __call__(self, text: str, *values: object) -> None:
+        """As the logger's method."""
         now = self._clock()
         if now >= self._until:
-            if self._lines > MOST_LINES:
-                self._log.info("%d lines about other connections were left out", self._lines - MOST_LINES)
+            if self._lines > self._most_lines:
+                self._log("%d lines about other connections were left out", self._lines - self._most_lines)
             self._until, self._lines = now + SECONDS, 0
         self._lines += 1
-        if self._lines <= MOST_LINES:
-            self._log.info(text, *values)
+        if self._lines <= self._most_lines:
+            self._log(text, *values)

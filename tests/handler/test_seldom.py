@@ -12,13 +12,13 @@ from handler.seldom import MOST_LINES, SECONDS, Seldom
 def test_a_flood_of_lines_becomes_a_number(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 100.0
-    seldom = Seldom(logging.getLogger("seldom"), lambda: now)
+    seldom = Seldom(logging.getLogger("seldom").info, lambda: now)
     for number in range(MOST_LINES + 7):
-        seldom.info("line %d", number)
+        seldom("line %d", number)
     assert len(caplog.records) == MOST_LINES and caplog.messages[-1] == f"line {MOST_LINES - 1}"
     now += SECONDS
-    seldom.info("once more")
+    seldom("once more")
     assert caplog.messages[MOST_LINES:] == ["7 lines about other connections were left out", "once more"]
     now += SECONDS
-    seldom.info("and again")
+    seldom("and again")
     assert caplog.messages[MOST_LINES + 2 :] == ["and again"]
